@@ -1,0 +1,62 @@
+# The vocabulary. Every target sets up what it needs (in .venv, nothing outside this directory) and may be the first
+# one called; the second time it needs no network.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test quick check fuzz bench image apt clean
+
+ARGS ?=
+IMAGE ?= ambassador:latest
+
+# Any Python that is new enough; `make PYTHON=/path/to/python ...` chooses.
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+
+ready = @test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed, with its venv module" >&2; exit 1; }; \
+	$(PYTHON) .ci/bootstrap.py
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@echo '  ARGS="..." is passed on: make demo ARGS=--once, make test ARGS="-k rotation"'
+
+demo: ## a real PostgreSQL, an ambassador before it, a query without a password, a live rotation
+	$(ready) demo
+	@exec .venv/bin/ambassador demo $(ARGS)
+
+test: ## every test
+	$(ready) test
+	@exec .venv/bin/python -m pytest $(ARGS)
+
+quick: ## the unit tests and what else takes seconds
+	$(ready) test
+	@exec .venv/bin/python -m pytest -m "not slow" tests/unit tests/contract $(ARGS)
+
+check: ## format, lint, types, import contracts
+	$(ready) lint
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+fuzz: ## garbage for every wire machine, longer than `make test` does
+	$(ready) test
+	@FUZZ=long exec .venv/bin/python -m pytest tests/fuzz --timeout 900 $(ARGS)
+
+bench: ## side by side with the peers: CPU per transaction, memory per session
+	$(ready) bench
+	@exec .venv/bin/python -m tests.bench $(ARGS)
+
+image: ## the container image, with whichever builder there is
+	@for builder in docker podman buildah; do \
+		if command -v $$builder >/dev/null; then exec $$builder build -t $(IMAGE) .; fi; \
+	done; echo "no docker, podman or buildah here" >&2; exit 1
+
+# Programs that only Debian's packages bring; tests that need one of them are skipped, with the reason, without it.
+APT = postgresql-15 pgbouncer haproxy prometheus nodejs npm chromium
+apt: ## install the programs that only Debian brings: servers and clients to test against
+	@echo "Debian starts the services among these when it installs them."
+	$(if $(filter 0,$(shell id -u)),,sudo )apt-get install --yes --no-install-recommends $(APT)
+
+clean: ## remove everything that was made here
+	rm -rf .venv build dist *.egg-info .coverage .coverage.json .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf tests/e2e/node/node_modules ambassador/wire/scan.c ambassador/wire/_scan*.so
+	find ambassador tests -name __pycache__ -type d -prune -exec rm -rf {} +

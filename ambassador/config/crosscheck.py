@@ -1,0 +1,151 @@
+"""What no section can know by itself: names that must exist elsewhere, addresses taken twice, files that are missing.
+
+Each check yields the path and the message of what it finds. They run over whatever could be read, so that one
+misspelt key does not hide another fault: `names` are those of the whole file, whether or not their entry is sound.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+
+from ambassador.config import words
+from ambassador.config.address import Address
+from ambassador.config.fault import KeyPath
+from ambassador.config.marks import MustExist, Reference
+from ambassador.config.schema import Config, ListenerSettings, UpstreamSettings
+from ambassador.config.walk import leaves, texts
+
+Found = Iterator[tuple[KeyPath, str]]
+Names = Mapping[str, Collection[str] | None]
+
+_NEEDS = {
+    "client_certificates": "clients are known by their certificates here: add tls with client_ca to this listener",
+    "unix_sockets": "the kernel names a client only on unix sockets: every listen address must be unix:/path",
+    "tls": "passwords would cross the network in the clear: add tls to this listener, with mode require",
+}
+
+
+def check(config: Config, names: Names, damaged: Collection[KeyPath] = ()) -> Found:
+    """All faults between sections.
+
+    Args:
+        config: what could be read.
+        names: for each section (`credentials`, `upstreams`) the names its entries have in the file; None if unknown.
+        damaged: paths of entries of which faulty parts were left out of `config`: what is missing there proves
+            nothing.
+    """
+    yield from references(config, names)
+    yield from files(config)
+    yield from addresses(config)
+    yield from protocols(config)
+    for name, listener in config.listeners.items():
+        if ("listeners", name) not in damaged:
+            yield from access(name, listener)
+
+
+def references(config: Config, names: Names) -> Found:
+    """Names of credentials and upstreams that nothing bears."""
+    for leaf in leaves(config):
+        if (mark := leaf.mark(Reference)) is None:
+            continue
+        known = names[mark.section]
+        for below, name in texts(leaf.value):
+            if known is not None and name not in known:
+                noun = mark.section.removesuffix("s")
+                yield (*leaf.path, *below), f"there is no such {noun}{words.suggestion(name, known)}"
+
+
+def files(config: Config) -> Found:
+    """Files that must be there and are not, or cannot be read."""
+    for leaf in leaves(config):
+        if leaf.mark(MustExist) is not None and isinstance(leaf.value, Path):
+            try:
+                readable = leaf.value.is_file() and os.access(leaf.value, os.R_OK)
+                exists = readable or leaf.value.exists()
+            except (OSError, ValueError):
+                readable = exists = False
+            if not readable:
+                yield leaf.path, "this file cannot be read" if exists else "there is no such file"
+
+
+def addresses(config: Config) -> Found:
+    """Addresses that two listeners, or a listener and the admin server, would both bind."""
+    taken: dict[Address, str] = {}
+    listening: list[tuple[KeyPath, str, tuple[Address, ...]]] = [(("admin", "listen"), "admin", config.admin.listen)]
+    listening += [
+        (("listeners", name, "listen"), f"listener {name!r}", one.listen) for name, one in config.listeners.items()
+    ]
+    for path, owner, listen in listening:
+        for index, address in enumerate(listen):
+            if (other := _taken_by(address, taken)) is not None:
+                yield (*path, index), f"{other} listens there already"
+            taken.setdefault(address, owner)
+
+
+def _taken_by(address: Address, taken: Mapping[Address, str]) -> str | None:
+    if address.port == 0:
+        return None  # the kernel picks a free one
+    if address in taken or address.is_unix:
+        return taken.get(address)
+    for other, owner in taken.items():
+        # 0.0.0.0 holds the port on every IPv4 address, :: on every IPv6 address.
+        same_family = (":" in (address.host or "")) == (":" in (other.host or ""))
+        if other.port == address.port and same_family and (other.is_wildcard or address.is_wildcard):
+            return owner
+    return None
+
+
+def protocols(config: Config) -> Found:
+    """Listeners that speak another protocol than the upstream they name was set up for."""
+    for name, listener in config.listeners.items():
+        path: KeyPath = ("listeners", name, listener.protocol)
+        for leaf in leaves(listener.options, path):
+            mark = leaf.mark(Reference)
+            if mark is None or mark.section != "upstreams":
+                continue
+            for below, upstream in texts(leaf.value):
+                yield from _mismatch((*leaf.path, *below), listener, config.upstreams.get(upstream))
+
+
+def _mismatch(path: KeyPath, listener: ListenerSettings, upstream: UpstreamSettings | None) -> Found:
+    if upstream is not None and upstream.protocol not in {None, listener.protocol}:
+        yield path, f"this listener speaks {listener.protocol}, but that upstream is set up for {upstream.protocol}"
+
+
+def access(name: str, listener: ListenerSettings) -> Found:
+    """Ways in that are wider than they look, or that cannot work on this listener."""
+    path: KeyPath = ("listeners", name, "access")
+    settings = listener.access
+    local = all(address.is_local for address in listener.listen)
+    if settings.kind == "trust" and not local and not settings.allow_remote_trust:
+        if "access" in listener.model_fields_set:
+            yield (
+                (*path, "trust"),
+                (
+                    "other machines reach this address: choose another way of access, "
+                    "or write allow_remote_trust: true beside trust to let everyone in"
+                ),
+            )
+        else:
+            yield (
+                ("listeners", name, "listen"),
+                (
+                    "other machines reach this address: say with access who may come in, "
+                    "for example access: {password: {credential: ...}}"
+                ),
+            )
+    for need in sorted(settings.options.needs - _offered(listener, local=local)):
+        yield (*path, settings.kind), _NEEDS[need]
+
+
+def _offered(listener: ListenerSettings, *, local: bool) -> frozenset[str]:
+    offered = set()
+    if listener.tls is not None and listener.tls.client_ca is not None:
+        offered.add("client_certificates")
+    if all(address.is_unix for address in listener.listen):
+        offered.add("unix_sockets")
+    if local or (listener.tls is not None and listener.tls.mode == "require"):
+        offered.add("tls")
+    return frozenset(offered)

@@ -1,0 +1,88 @@
+"""A whole configuration from one URL and a few words: what `ambassador proxy` is given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from ambassador.config.address import Address
+from ambassador.errors import ConfigError
+
+NAME = "upstream"
+"""What the one upstream, its listener and its credential are called in logs and metrics."""
+
+_PROTOCOLS: Mapping[str, tuple[str, int | None]] = MappingProxyType(
+    {"postgres": ("postgres", 5432), "postgresql": ("postgres", 5432), "tcp": ("tcp", None)}
+)
+_LATER = frozenset({"redis", "rediss", "http", "https"})
+
+
+def configuration(
+    url: str, *, listen: str, credential: str | None, tls: str | None, ca: Path | None, admin: str
+) -> dict[str, Any]:
+    """The configuration, as data to be checked like a file's.
+
+    TLS is on, and verified in full, unless the upstream is on this machine; `tls` names another mode.
+
+    Raises:
+        ConfigError: the URL or the credential cannot be understood; the text never repeats a URL's password.
+    """
+    protocol, address, database = _parse(url)
+    upstream: dict[str, Any] = {"endpoints": [str(address)]}
+    if tls is not None or ca is not None or not address.is_local:
+        upstream["tls"] = {"mode": tls or "verify-full"} | ({} if ca is None else {"ca": str(ca)})
+    if database is not None:
+        upstream[protocol] = {"database": database}
+    data: dict[str, Any] = {
+        "admin": {"listen": admin},
+        "upstreams": {NAME: upstream},
+        "listeners": {NAME: {"listen": listen, protocol: {"upstream": NAME}}},
+    }
+    if credential is not None:
+        data["credentials"] = {NAME: _source(credential)}
+        upstream["credential"] = NAME
+    return data
+
+
+def _parse(url: str) -> tuple[str, Address, str | None]:
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise ConfigError("the URL cannot be understood; it looks like postgres://db.example.com:5432/orders") from None
+    if parts.scheme in _LATER:
+        raise ConfigError(f"{parts.scheme}:// is not available in this version")
+    if parts.scheme not in _PROTOCOLS:
+        raise ConfigError(f"the URL must begin with one of: {', '.join(f'{name}://' for name in _PROTOCOLS)}")
+    if parts.username or parts.password:
+        raise ConfigError(
+            "leave user and password out of the URL, which every process list shows; name a source with --credential"
+        )
+    if parts.query or parts.fragment:
+        raise ConfigError("the URL takes no parameters; put settings into a configuration file")
+    protocol, usual_port = _PROTOCOLS[parts.scheme]
+    port = port or usual_port
+    if host is None or port is None:
+        raise ConfigError("the URL must name a host and a port, as in tcp://db.example.com:9000")
+    database = unquote(parts.path.removeprefix("/")) or None
+    if database is not None and protocol != "postgres":
+        raise ConfigError(f"a {parts.scheme}:// URL has no path")
+    return protocol, Address(host=host, port=port), database
+
+
+def _source(words: str) -> dict[str, Any]:
+    kind, colon, rest = words.partition(":")
+    if colon and rest:
+        if kind == "file":
+            return {"file": {"path": str(Path(rest).absolute())}}
+        if kind == "env":
+            user, comma, password = rest.partition(",")
+            return {"env": {"username": user, "password": password} if comma else {"password": user}}
+        if kind == "exec":
+            return {"exec": {"command": rest.split()}}
+    raise ConfigError(
+        "--credential looks like file:./secret, env:USER_VARIABLE,PASSWORD_VARIABLE or exec:/usr/local/bin/token"
+    )

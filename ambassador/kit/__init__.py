@@ -1,0 +1,1 @@
+"""Small asyncio helpers, each a leaf: they know neither our domain nor one another."""

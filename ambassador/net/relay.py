@@ -1,0 +1,197 @@
+"""Relay: two streams joined until both have ended.
+
+The hot path of the daemon. A chunk costs one callback in and one write out; there is no task, no queue and no clock.
+A slow reader on one side stops the reading on the other. A half-close is passed on as a half-close, a reset as a
+reset.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from ambassador.errors import Reason
+from ambassador.net.stream import Stream
+
+Who = Literal["client", "upstream", "self"]
+
+_TRUNCATED = "the TLS connection ended without close_notify"
+_REASONS: dict[Who, Reason] = {"client": Reason.CLIENT_CLOSED, "upstream": Reason.UPSTREAM_CLOSED, "self": Reason.CUT}
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a relay ended: why, in whose words, and who began it. `error` is for the log; None after a clean end."""
+
+    reason: Reason
+    error: str | None
+    by: Who
+
+
+class Relay:
+    """Join `downstream` (the client) and `upstream` (the service).
+
+    A protocol that must look at what passes overrides `from_downstream` and `from_upstream`, and sends with
+    `to_upstream` and `to_downstream`. What they raise ends the relay and comes out of `run`.
+
+    `bytes_in` counts what came from the client, `bytes_out` what came from the service.
+    """
+
+    __slots__ = (
+        "_done",
+        "_first",
+        "bytes_in",
+        "bytes_out",
+        "downstream",
+        "to_downstream",
+        "to_upstream",
+        "upstream",
+    )
+
+    truncation_resets: ClassVar[bool] = True
+    """Whether a TLS side that ends without close_notify resets the other, which could not tell it from a clean end.
+
+    A protocol whose messages carry their own length need not.
+    """
+
+    def __init__(self, downstream: Stream, upstream: Stream) -> None:
+        self.downstream = downstream
+        self.upstream = upstream
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.to_upstream: Callable[[bytes], None] = upstream.write
+        self.to_downstream: Callable[[bytes], None] = downstream.write
+        self._done: asyncio.Future[End] | None = None
+        self._first: _Side | None = None
+
+    def from_downstream(self, chunk: bytes) -> None:
+        """The client sent `chunk`."""
+        self.bytes_in += len(chunk)
+        self.to_upstream(chunk)
+
+    def from_upstream(self, chunk: bytes) -> None:
+        """The service sent `chunk`."""
+        self.bytes_out += len(chunk)
+        self.to_downstream(chunk)
+
+    async def run(self) -> End:
+        """Join the two until the end. Neither stream is closed here, but after a reset the other one is reset too.
+
+        Raises:
+            Exception: what an override of `from_downstream`, `from_upstream` or `side_ended` raised.
+        """
+        self._done = asyncio.get_running_loop().create_future()
+        self.to_upstream = self.upstream.write
+        self.to_downstream = self.downstream.write
+        try:
+            self.downstream.pour(_Side(self, "client"))
+            if not self._done.done():
+                self.upstream.pour(_Side(self, "upstream"))
+            return await self._done
+        finally:
+            self._part()
+
+    def finish(self, reason: Reason, error: str | None = None) -> None:
+        """End the relay from outside. Both streams stay open, for last words; finishing twice does nothing."""
+        self._end(End(reason, error, "self"))
+
+    def _end(self, end: End) -> None:
+        if self._done is not None and not self._done.done():
+            self._done.set_result(end)
+            self._part()
+
+    def _part(self) -> None:
+        self.downstream.unpour()
+        self.upstream.unpour()
+
+    def _failed(self, error: Exception) -> None:
+        if self._done is not None and not self._done.done():
+            self._done.set_exception(error)
+            self._part()
+
+    def side_ended(self, by: Who) -> bool:  # noqa: ARG002 - for protocols that do something about it
+        """One side sends no more: it ended, or its connection broke.
+
+        A protocol that deals with it itself returns True. By default an end is passed on as an end, a reset as a reset.
+        """
+        return False
+
+    def _eof(self, side: _Side) -> None:
+        side.ended = True
+        if self._dealt_with(side):
+            return
+        if self.truncation_resets and side.stream.truncated:
+            side.other.abort()
+            self._end(End(_REASONS[side.by], _TRUNCATED, side.by))
+            return
+        side.other.write_eof()
+        if self._first is None:
+            self._first = side
+        else:
+            first = self._first
+            self._end(End(_REASONS[first.by], _TRUNCATED if first.stream.truncated else None, first.by))
+
+    def _lost(self, side: _Side, error: BaseException | None) -> None:
+        if error is None:
+            side.other.abort()
+            self._end(End(Reason.CUT, "the connection was closed here", "self"))
+        elif side.ended or not self._dealt_with(side):
+            side.other.abort()
+            self._end(End(_REASONS[side.by], _words(error), side.by))
+
+    def _dealt_with(self, side: _Side) -> bool:
+        try:
+            return self.side_ended(side.by)
+        except Exception as error:  # noqa: BLE001 - handed to the one who awaits `run`
+            self._failed(error)
+            return True
+
+
+class _Side:
+    """The sink of one of the two streams: what it says is done to the other."""
+
+    __slots__ = ("_guarded", "_relay", "_take", "by", "ended", "other", "stream")
+
+    def __init__(self, relay: Relay, by: Literal["client", "upstream"]) -> None:
+        client = by == "client"
+        self._relay = relay
+        self._take = relay.from_downstream if client else relay.from_upstream
+        # The base class's own two cannot raise, so that they need no guard, which would be one frame more a chunk.
+        kind = type(relay)
+        self._guarded = (
+            kind.from_downstream is not Relay.from_downstream
+            if client
+            else kind.from_upstream is not Relay.from_upstream
+        )
+        self.ended = False
+        self.by: Literal["client", "upstream"] = by
+        self.stream = relay.downstream if client else relay.upstream
+        self.other = relay.upstream if client else relay.downstream
+
+    @property
+    def data(self) -> Callable[[bytes], None]:
+        return self._guard if self._guarded else self._take
+
+    def eof(self) -> None:
+        self._relay._eof(self)  # noqa: SLF001 - a side is a part of its relay
+
+    def lost(self, error: BaseException | None) -> None:
+        self._relay._lost(self, error)  # noqa: SLF001 - a side is a part of its relay
+
+    def pause(self) -> None:
+        self.other.pause_reading()
+
+    def resume(self) -> None:
+        self.other.resume_reading()
+
+    def _guard(self, chunk: bytes) -> None:
+        try:
+            self._take(chunk)
+        except Exception as error:  # noqa: BLE001 - handed to the one who awaits `run`
+            self._relay._failed(error)  # noqa: SLF001 - a side is a part of its relay
+
+
+def _words(error: BaseException) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__

@@ -1,0 +1,274 @@
+"""Stream: one connection, first awaited, then poured.
+
+During a login it is awaited: bytes gather in a bounded buffer and `read` takes them. After `pour` each chunk goes
+straight to a sink inside the event loop's callback, and no task is needed. TLS may begin at any moment in between;
+it is our own, over memory (see `engine`), on the plain transport.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+import struct
+
+from ambassador.net.engine import Engine, TlsFailed
+from ambassador.net.facts import TlsFacts
+from ambassador.net.flow import LIMIT, Flow, discard, wake
+from ambassador.net.peer import Peer
+from ambassador.net.sink import Poured, Sink
+
+__all__ = ["LIMIT", "Peer", "Sink", "Stream", "TlsFacts", "TlsFailed"]
+
+LINGER = 5.0
+"""Seconds that `close` gives the peer to take the last bytes without any progress."""
+
+_LINGER_ROUNDS = 12
+"""However slowly the peer takes them: after so many times the linger it is over."""
+
+_RESET = struct.pack("ii", 1, 0)
+"""SO_LINGER on with zero seconds: closing sends RST instead of FIN, so the peer cannot take it for a clean end."""
+
+
+class Stream(Flow):
+    """One connection. Made by `adopt`; used by one task at a time.
+
+    `write(data)` queues bytes for the peer. It is an attribute and not a method, because it is the transport's own
+    function where nothing has to be done in between; look it up anew after `start_tls`. Once the connection is
+    gone, or our side has ended, it does nothing. `peer` and `local` are the two ends. `truncated` is True when the
+    peer's side of a TLS connection ended without close_notify.
+    """
+
+    __slots__ = ()
+
+    @classmethod
+    async def adopt(cls, sock: socket.socket, *, limit: int = LIMIT) -> Stream:
+        """Make a stream of a connected, non-blocking stream socket (TCP or unix), which it owns from now on.
+
+        Raises:
+            OSError: the connection is gone already; the socket has been closed.
+        """
+        try:
+            stream = cls(sock, limit=limit)
+            await asyncio.get_running_loop().connect_accepted_socket(lambda: stream, sock)
+        except BaseException:
+            sock.close()
+            raise
+        return stream
+
+    # ---- facts
+
+    @property
+    def buffered(self) -> int:
+        """How many bytes `read` would return now."""
+        return len(self._buffer)
+
+    @property
+    def closed(self) -> bool:
+        """Whether the connection is gone."""
+        return self._closed
+
+    @property
+    def tls(self) -> TlsFacts | None:
+        """What the handshake settled; None without TLS."""
+        return None if self._engine is None or not self._engine.ready else TlsFacts(self._engine.object)
+
+    # ---- awaited
+
+    async def read(self) -> bytes:
+        """All that is buffered, waiting for at least one byte; b"" when the peer has ended its side.
+
+        Raises:
+            TlsFailed: the peer broke TLS, or sent an alert.
+            ConnectionError: the connection was reset, or closed here.
+        """
+        while not self._buffer:
+            if self._eof:
+                return b""
+            if self._closed or self._closing or self._error is not None:
+                raise self._failure()
+            self._readable = asyncio.get_running_loop().create_future()
+            try:
+                await self._readable
+            finally:
+                self._readable = None
+        data, self._buffer = self._buffer, b""
+        self._more()
+        return data
+
+    def unread(self, data: bytes) -> None:
+        """Put back the end of what `read` returned."""
+        self._buffer = data + self._buffer
+
+    async def drained(self) -> None:
+        """Wait until most of what was written has left.
+
+        Raises:
+            ConnectionError: the connection is gone.
+        """
+        if self._choked and not self._closed:
+            if self._drained is None:
+                self._drained = asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._drained)
+        if self._closed:
+            raise self._failure()
+
+    async def start_tls(
+        self,
+        context: ssl.SSLContext,
+        *,
+        server_side: bool,
+        server_hostname: str | None = None,
+        early: bytes = b"",
+    ) -> None:
+        """Begin TLS here and now. The caller brings the deadline, and closes the stream when this fails.
+
+        Bytes still buffered belong to the handshake; a protocol that forbids them looks at `buffered` first.
+
+        Args:
+            server_hostname: client side: name or IP address the certificate is checked for, and sent as SNI.
+            early: what was read already and belongs to the handshake, ahead of what is buffered.
+
+        Raises:
+            TlsFailed: the handshake failed, or the connection ended meanwhile.
+        """
+        if self._transport is None or self._closed or self._closing:
+            raise TlsFailed("the connection is closed")
+        if self._engine is not None or self._sink is not None:
+            raise AssertionError("TLS begins once, and not on a poured stream")
+        self._engine = Engine(
+            context, server_side=server_side, server_hostname=server_hostname, send=self._transport.write
+        )
+        self._engine.incoming.write(early + self._buffer)
+        self._buffer = b""
+        self._handshake = handshake = asyncio.get_running_loop().create_future()
+        self._shake()
+        if self._eof:
+            self._fail_handshake(TlsFailed("the peer closed the connection"))
+        self._full = False
+        self._steer()
+        await handshake
+
+    # ---- poured
+
+    def pour(self, sink: Sink) -> None:
+        """From now on give every byte to `sink` as it comes, beginning with what is buffered."""
+        self._sink = sink
+        self._deliver = deliver = sink.data
+        if self._choked:
+            sink.pause()
+        if self._engine is None and self._transport is not None and not self._closed:
+            self._transport.set_protocol(Poured(self, deliver))
+        self._eof_told = False
+        if isinstance(self._error, TlsFailed):
+            self._break(self._error)
+        self._more()
+        if self._sink is sink and self._closed:
+            self._sink = None
+            sink.lost(self._error)
+
+    def unpour(self) -> None:
+        """Be awaited again: what comes from now on gathers in the buffer."""
+        if self._sink is None:
+            return
+        self._sink = None
+        self._deliver = discard if self._closed else self._gather
+        if self._engine is None and self._transport is not None and not self._closed:
+            self._transport.set_protocol(self)
+
+    def pause_reading(self) -> None:
+        """Take no more from the peer until `resume_reading`."""
+        self._held = True
+        self._steer()
+
+    def resume_reading(self) -> None:
+        """Read on; what TLS still holds is delivered before this returns."""
+        self._held = False
+        self._more()
+
+    # ---- ends
+
+    def write_eof(self) -> None:
+        """End our side: FIN after what is queued, or TLS's close_notify. Reading goes on."""
+        if self._eof_sent or self._closed or self._closing or self._transport is None:
+            return
+        self._eof_sent = True
+        self.write = discard
+        if self._engine is None:
+            self._transport.write_eof()
+        else:
+            self._close_tls(self._engine)
+
+    def close(self, linger: float = LINGER) -> None:
+        """Send what is queued, say that we end, and close; what still comes from the peer is thrown away.
+
+        Waits for the peer's own end before closing, because closing a socket with unread bytes resets the
+        connection, and the reset may overtake our last words (RFC 1122, section 4.2.2.13).
+
+        Args:
+            linger: seconds without progress after which the connection is aborted; 0: do not wait for the peer's end.
+        """
+        if self._closing or self._closed or self._transport is None:
+            return
+        if self._engine is not None and not self._eof_sent:
+            self._close_tls(self._engine)
+        self._closing = True
+        self.write = discard
+        self._deliver = discard
+        self._buffer = b""
+        wake(self._readable)
+        self._transport.set_protocol(self)
+        if self._fin or self._eof or linger <= 0:
+            self._transport.close()
+        else:
+            if not (self._eof_sent and self._engine is None):
+                self._transport.write_eof()
+            self._steer()
+        self._linger(linger or LINGER, _LINGER_ROUNDS, self._transport.get_write_buffer_size())
+
+    def abort(self) -> None:
+        """End at once: unsent bytes are dropped, and the peer sees a reset."""
+        if self._closed or self._transport is None:
+            return
+        if self._socket.family != socket.AF_UNIX:
+            with contextlib.suppress(OSError):
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self.write = discard
+        self._closing = True
+        self._transport.abort()
+
+    async def wait_closed(self, timeout: float) -> None:
+        """Wait until the connection is gone; abort it after `timeout` seconds. Ask for the end first: `close`."""
+        if self._closed or self._transport is None:
+            return
+        if self._gone is None:
+            self._gone = asyncio.get_running_loop().create_future()
+        await asyncio.wait((self._gone,), timeout=timeout)
+        if not self._closed:
+            self.abort()
+            await asyncio.shield(self._gone)
+
+    # ---- inside
+
+    def _linger(self, seconds: float, rounds: int, unsent: int) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(seconds, self._lingered, seconds, rounds, unsent)
+
+    def _lingered(self, seconds: float, rounds: int, unsent: int) -> None:
+        if self._closed or self._transport is None:
+            return
+        left = self._transport.get_write_buffer_size()
+        if left == 0:
+            self._transport.abort()  # all is with the kernel, which goes on sending: no reset
+        elif rounds and left < unsent:
+            self._linger(seconds, rounds - 1, left)
+        else:
+            self.abort()
+
+    def _failure(self) -> ConnectionError:
+        if isinstance(self._error, ConnectionError):
+            return self._error
+        if self._error is not None:
+            return ConnectionResetError(str(self._error))
+        return ConnectionAbortedError("the connection is closed")

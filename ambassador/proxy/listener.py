@@ -1,0 +1,133 @@
+"""A bound address: takes clients, gives each a session, and judges the sessions' silence.
+
+A reload hands a listener a new `Plan` and it goes on: its sockets stay bound, its sessions stay as they began.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from ambassador.config.address import Address
+from ambassador.errors import Overloaded, Reason
+from ambassador.kit.clock import Clock
+from ambassador.kit.tasks import Tasks
+from ambassador.net.listen import Acceptor, BoundSocket
+from ambassador.net.stream import Stream
+from ambassador.proxy.limits import sweep_interval
+from ambassador.proxy.session import Plan, Session
+from ambassador.telemetry import logs
+
+_log = logs.logger(__name__)
+
+REFUSALS = 64
+"""Clients over the limit that may be told so at one time; beyond them a client is closed without a word, so that a
+flood of connections cannot hold memory for its refusals. Cancel requests come through these places too."""
+
+
+class Listener:
+    """One configured listener at work.
+
+    Args:
+        plan: what to do with clients, until `apply` brings another.
+    """
+
+    def __init__(self, plan: Plan, clock: Clock) -> None:
+        self.plan = plan
+        self.sessions: set[Session] = set()
+        self._clock = clock
+        self._admitted = 0
+        self._acceptors: dict[Address, Acceptor] = {}
+        self._tasks = Tasks(self._failed)
+        self._sweeping: asyncio.Task[None] | None = None
+        self._sweep_interval: float | None = None
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """Where it listens now."""
+        return tuple(self._acceptors)
+
+    def open(self, sockets: Iterable[BoundSocket]) -> None:
+        """Take clients from `sockets`; they are this listener's to close from here on."""
+        for socket in sockets:
+            acceptor = Acceptor(socket, self._accepted, keepalive=self.plan.settings.keepalive)
+            acceptor.start()
+            self._acceptors[socket.address] = acceptor
+        self._schedule_sweeps()
+
+    def apply(self, plan: Plan) -> None:
+        """Serve clients who come from now on by `plan`."""
+        self.plan = plan
+        for acceptor in self._acceptors.values():
+            acceptor.keepalive = plan.settings.keepalive
+        self._schedule_sweeps()
+
+    def close(self, addresses: Iterable[Address] | None = None) -> None:
+        """Stop taking clients at `addresses`, or at all."""
+        for address in tuple(self._acceptors if addresses is None else addresses):
+            self._acceptors.pop(address).stop()
+
+    def cut(self) -> int:
+        """End every session now; returns how many there were."""
+        for session in tuple(self.sessions):
+            session.cut()
+        return len(self.sessions)
+
+    async def stop(self, timeout: float) -> None:
+        """Close everything and wait for the sessions' tasks to end, at most `timeout` seconds."""
+        self.close()
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+        for late in await self._tasks.stop(timeout):
+            _log.error("session did not end", task=late, listener=self.plan.name)
+
+    def fold(self) -> None:
+        """Bring the byte counts of live sessions into the metrics."""
+        for session in self.sessions:
+            session.fold()
+
+    def _accepted(self, stream: Stream) -> None:
+        if len(self.sessions) >= self.plan.settings.limits.connections + REFUSALS:
+            self.plan.metrics.finished(Reason.TOO_MANY_CONNECTIONS)
+            stream.abort()
+            return
+        session = Session(stream, self.plan, self._clock, self._take_place)
+        self.sessions.add(session)
+        self.plan.metrics.active += 1
+        self.plan.drain.join(session, session.leave)
+        session.task = self._tasks.start(self._serve(session), name=f"session {session.id}")
+
+    async def _serve(self, session: Session) -> None:
+        try:
+            await session.run()
+        finally:
+            self.sessions.discard(session)
+            session.plan.metrics.active -= 1
+            session.plan.drain.part(session)
+            self._admitted -= session.admitted
+
+    def _take_place(self) -> None:
+        limit = self.plan.settings.limits.connections
+        if self._admitted >= limit:
+            raise Overloaded(
+                Reason.TOO_MANY_CONNECTIONS,
+                f"listener {self.plan.name} has its {limit} connections (limits.connections)",
+                public="sorry, too many clients already at this proxy",
+            )
+        self._admitted += 1
+
+    def _schedule_sweeps(self) -> None:
+        self._sweep_interval = sweep_interval(self.plan.settings.limits)
+        if self._sweeping is None and self._sweep_interval is not None:
+            self._sweeping = self._tasks.start(self._sweep(), name=f"sweeps of {self.plan.name}")
+
+    async def _sweep(self) -> None:
+        while self._sweep_interval is not None:
+            await self._clock.sleep(self._sweep_interval)
+            now = self._clock.now()
+            for session in tuple(self.sessions):
+                session.sweep(now)
+        self._sweeping = None
+
+    def _failed(self, task: str, error: BaseException) -> None:
+        _log.exception("task failed", error, task=task, listener=self.plan.name)

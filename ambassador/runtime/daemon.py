@@ -1,0 +1,242 @@
+"""The daemon: one process's life, from its first configuration to its last byte.
+
+    STARTING ──► READY ──► LEAVING ──► DRAINING ──► STOPPED
+
+LEAVING still takes clients while load balancers notice that readiness says no; DRAINING takes none, and its sessions
+end at their next safe point, or at the deadline. The admin server answers until the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from contextlib import aclosing
+from enum import StrEnum
+from pathlib import Path
+
+from ambassador.admin.daemon import ReloadResult
+from ambassador.admin.server import AdminServer
+from ambassador.admin.status import Snapshot
+from ambassador.config.diff import diff
+from ambassador.config.load import ConfigFaults, Loaded, load
+from ambassador.config.watch import watch
+from ambassador.credentials.store import Store
+from ambassador.errors import ConfigError
+from ambassador.kit.clock import Clock
+from ambassador.kit.latch import Latches
+from ambassador.kit.tasks import Tasks
+from ambassador.runtime import snapshot
+from ambassador.runtime.running import LAST_MOMENTS, Running
+from ambassador.runtime.world import Commons, World, build
+from ambassador.telemetry import logs
+from ambassador.telemetry.metrics import Metrics
+from ambassador.wire.scan import SCAN
+
+_log = logs.logger(__name__)
+
+FILE_POLL = 10.0
+FILE_DEBOUNCE = 1.0
+"""Seconds: how often the configuration file is looked at without being told, and how long an edit must rest."""
+
+
+class State(StrEnum):
+    """Where the daemon is in its life."""
+
+    STARTING = "starting"
+    READY = "ready"
+    LEAVING = "leaving"
+    DRAINING = "draining"
+    STOPPED = "stopped"
+
+
+_MOVES = {
+    State.STARTING: {State.READY, State.LEAVING, State.DRAINING, State.STOPPED},
+    State.READY: {State.LEAVING, State.DRAINING, State.STOPPED},
+    State.LEAVING: {State.DRAINING, State.STOPPED},
+    State.DRAINING: {State.STOPPED},
+    State.STOPPED: set[State](),
+}
+
+
+class Daemon:
+    """One running ambassador.
+
+    Args:
+        loaded: the first configuration.
+        file: where to read it anew, None when it did not come from a file.
+    """
+
+    def __init__(self, loaded: Loaded, file: Path | None, clock: Clock) -> None:
+        self.clock = clock
+        self.state = State.STARTING
+        self.started_at = clock.now()
+        self.file = file
+        self.last_reload: tuple[ReloadResult, float] | None = None
+        self.commons = Commons(clock, Metrics(scan=SCAN), Store(clock))
+        self._latches = Latches(("configuration", "listeners"))
+        self.running = Running(self.commons, self._latches, clock)
+        self._first = loaded
+        self._starting = True
+        self._admin: AdminServer | None = None
+        self._tasks = Tasks(self._failed)
+        self._reloading = asyncio.Lock()
+        self._hurry = asyncio.Event()
+        self._leave = asyncio.Event()
+        self._skip_delay = False
+
+    # ---- what the admin server asks
+
+    @property
+    def metrics(self) -> Metrics:
+        """Its counts, with what live sessions have moved so far."""
+        for listener in self.running.everyone:
+            listener.fold()
+        return self.commons.metrics
+
+    @property
+    def world(self) -> World:
+        """The configuration at work."""
+        if self.commons.current is None:
+            raise AssertionError("the daemon has not started")
+        return self.commons.current
+
+    def snapshot(self) -> Snapshot:
+        """What it is doing now."""
+        return snapshot.take(self)
+
+    def held(self) -> tuple[str, ...]:
+        """What keeps it from being ready."""
+        leaving = (str(self.state),) if self.state not in {State.STARTING, State.READY} else ()
+        return (*leaving, *self._latches.held)
+
+    def started(self) -> tuple[str, ...]:
+        """What start-up still waits for."""
+        if self._starting and self._latches.held:
+            return self._latches.held
+        self._starting = False
+        return ()
+
+    async def reload(self) -> ReloadResult:
+        """Read the file again and apply it, or change nothing."""
+        async with self._reloading:
+            result = await self._reload()
+        wall = self.clock.wall()
+        self.last_reload = (result, wall)
+        self.commons.metrics.reload(result.applied, wall)
+        say = _log.info if result.applied else _log.error
+        say(
+            "configuration reloaded" if result.applied else "configuration refused",
+            error=" | ".join(result.faults) or None,
+        )
+        for setting in result.restart_needed:
+            _log.warning("restart needed", setting=setting)
+        return result
+
+    def drain(self) -> None:
+        """Begin to leave; asked a second time, go to the deadline at once."""
+        if self._leave.is_set():
+            self._hurry.set()
+        self._leave.set()
+
+    def quit(self) -> None:
+        """Leave without the delay."""
+        self._skip_delay = True
+        self._leave.set()
+
+    def set_log_level(self, level: logs.Level) -> None:
+        """Write log lines of this level and above."""
+        logs.set_level(level)
+
+    # ---- its life
+
+    async def start(self) -> None:
+        """Bind, serve, keep credentials current.
+
+        Raises:
+            ConfigError: an address or a certificate cannot be used; nothing is left running.
+        """
+        loop = asyncio.get_running_loop()
+        config = self._first.config
+        try:
+            await self._apply(build(self.commons, config))
+            self._admin = AdminServer(self, config.admin)
+            await self._admin.start()
+        except BaseException:
+            await self._stop()
+            raise
+        self.commons.metrics.reload(ok=True, wall=self.clock.wall())
+        self._latches.release("configuration")
+        self._latches.release("listeners")
+        loop.add_signal_handler(signal.SIGTERM, self.drain)
+        loop.add_signal_handler(signal.SIGINT, self.drain)
+        loop.add_signal_handler(signal.SIGHUP, lambda: self._tasks.start(self.reload(), name="reload"))
+        if self.file is not None:
+            self._tasks.start(self._follow_file(self.file), name="configuration file")
+        self._enter(State.READY)
+
+    async def serve(self) -> None:
+        """Run until told to leave, then leave."""
+        await self._leave.wait()
+        drain = self.world.config.drain
+        if not self._skip_delay:
+            self._enter(State.LEAVING)
+            await self._wait(self._hurry, drain.delay)
+        self._enter(State.DRAINING)
+        cut = await self.running.drain(drain.timeout, self._hurry)
+        if cut:
+            _log.warning("sessions cut", sessions=cut)
+        await self._stop()
+        self._enter(State.STOPPED)
+
+    async def _stop(self) -> None:
+        """End everything, the admin server last."""
+        await self.running.stop()
+        await self._tasks.stop(LAST_MOMENTS)
+        if self._admin is not None:
+            await self._admin.stop(LAST_MOMENTS)
+
+    def _enter(self, state: State) -> None:
+        if state not in _MOVES[self.state]:
+            raise AssertionError(f"the daemon cannot go from {self.state} to {state}")
+        self.state = state
+        _log.info("daemon", phase=state)
+
+    # ---- reload
+
+    async def _reload(self) -> ReloadResult:
+        if self.file is None:
+            return ReloadResult(applied=False, message="this daemon was started without a configuration file")
+        if self.state is not State.READY:
+            return ReloadResult(applied=False, message=f"the daemon is {self.state}")
+        try:
+            loaded = await asyncio.to_thread(load, self.file)
+            before = self.world
+            await self._apply(build(self.commons, loaded.config, before))
+        except ConfigFaults as error:
+            return ReloadResult(applied=False, message="the file has faults", faults=tuple(map(str, error.faults)))
+        except ConfigError as error:
+            return ReloadResult(applied=False, message="the configuration cannot be applied", faults=(str(error),))
+        return ReloadResult(
+            applied=True, message="applied", restart_needed=diff(before.config, loaded.config).restart_needed
+        )
+
+    async def _apply(self, world: World) -> None:
+        await self.running.swap(world)
+        config = world.config
+        logs.set_level(config.log.level)
+        self.commons.metrics.reconcile(config.listeners, config.upstreams, config.credentials)
+
+    async def _follow_file(self, file: Path) -> None:
+        async with aclosing(watch([file], poll=FILE_POLL, debounce=FILE_DEBOUNCE, clock=self.clock)) as changes:
+            async for _ in changes:
+                await self.reload()
+
+    async def _wait(self, event: asyncio.Event, timeout: float) -> None:
+        try:
+            async with asyncio.timeout(timeout):
+                await event.wait()
+        except TimeoutError:
+            return
+
+    def _failed(self, task: str, error: BaseException) -> None:
+        _log.exception("task failed", error, task=task)

@@ -1,0 +1,260 @@
+"""Every metric the daemon shows: name, labels, help. The one place where a dashboard's author need look.
+
+Names follow Prometheus' practices (base units, `_total`); the tests hold them against `promtool check metrics`.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+    UnknownMetricFamily,
+)
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.openmetrics import exposition as openmetrics_exposition
+from prometheus_client.registry import Collector
+
+from ambassador import __version__
+from ambassador.telemetry.histogram import Histogram
+from ambassador.telemetry.logs import dropped
+
+if TYPE_CHECKING:
+    from ambassador.telemetry.metrics import Metrics
+
+PREFIX = "ambassador_"
+
+
+def expose(metrics: Metrics, *, openmetrics: bool) -> tuple[bytes, str]:
+    """The metrics page and its content type: text 0.0.4, or OpenMetrics 1.0.0."""
+    registry = CollectorRegistry()
+    registry.register(Everything(metrics, openmetrics=openmetrics))
+    ProcessCollector(registry=registry)
+    if openmetrics:
+        page: bytes = openmetrics_exposition.generate_latest(registry)  # type: ignore[no-untyped-call]  # not annotated there
+        return page, openmetrics_exposition.CONTENT_TYPE_LATEST
+    return generate_latest(registry), CONTENT_TYPE_PLAIN_0_0_4
+
+
+class Everything(Collector):
+    """Reads the plain counts when somebody scrapes."""
+
+    def __init__(self, metrics: Metrics, *, openmetrics: bool) -> None:
+        self._metrics = metrics
+        self._openmetrics = openmetrics
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: else the registry would collect once more just to learn the names."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        """All families, each with its samples; those without any show their help text alone."""
+        yield _build(self._metrics)
+        yield _ended(self._metrics, openmetrics=self._openmetrics)
+        yield from _downstream(self._metrics)
+        yield from _requests(self._metrics)
+        yield from _upstream(self._metrics)
+        yield from _credentials(self._metrics)
+        yield from _configuration(self._metrics)
+        lost = "Log lines lost because the reader of the log was too slow."
+        yield _counter("log_lines_dropped", lost, (), [((), dropped())])
+
+
+Row = tuple[Sequence[str], float]
+
+
+def _gauge(name: str, help_text: str, labels: Sequence[str], rows: Iterable[Row]) -> Metric:
+    family = GaugeMetricFamily(PREFIX + name, help_text, labels=labels)
+    for values, number in rows:
+        family.add_metric(values, number)
+    return family
+
+
+def _counter(name: str, help_text: str, labels: Sequence[str], rows: Iterable[Row]) -> Metric:
+    family = CounterMetricFamily(PREFIX + name, help_text, labels=labels)
+    for values, number in rows:
+        family.add_metric(values, number)
+    return family
+
+
+def _histogram(
+    name: str, help_text: str, labels: Sequence[str], rows: Iterable[tuple[Sequence[str], Histogram]]
+) -> Metric:
+    family = HistogramMetricFamily(PREFIX + name, help_text, labels=labels)
+    for values, histogram in rows:
+        family.add_metric(values, histogram.buckets(), histogram.sum)
+    return family
+
+
+def _build(metrics: Metrics) -> Metric:
+    return _gauge(
+        "build_info",
+        "What runs: always 1. scan: the variant of the message boundary walk, compiled or pure.",
+        ("version", "python", "scan"),
+        [((__version__, platform.python_version(), metrics.scan), 1)],
+    )
+
+
+def _ended(metrics: Metrics, *, openmetrics: bool) -> Metric:
+    """`downstream_connections_total`.
+
+    In OpenMetrics a counter's family is named without its `_total`, which here is the name of the gauge; two
+    families may not share one, so there the counter goes by its whole name and an unknown type.
+    """
+    name, help_text = PREFIX + "downstream_connections", "Client connections ended, by the reason they ended for."
+    labels = ("listener", "result")
+    family = (
+        UnknownMetricFamily(name + "_total", help_text, labels=labels)
+        if openmetrics
+        else CounterMetricFamily(name, help_text, labels=labels)
+    )
+    for listener, counts in metrics.listeners():
+        for result, number in counts.results.items():
+            family.add_metric((listener, result), number)
+    return family
+
+
+def _downstream(metrics: Metrics) -> Iterator[Metric]:
+    listeners = list(metrics.listeners())
+    yield _gauge(
+        "downstream_connections",
+        "Client connections open now.",
+        ("listener",),
+        (((name,), counts.active) for name, counts in listeners),
+    )
+    yield _counter(
+        "downstream_bytes",
+        "Bytes received from clients (in) and sent to them (out).",
+        ("listener", "direction"),
+        (
+            ((name, direction), n)
+            for name, counts in listeners
+            for direction, n in (("in", counts.bytes_in), ("out", counts.bytes_out))
+        ),
+    )
+    yield _histogram(
+        "session_duration_seconds",
+        "How long client connections lasted, in seconds.",
+        ("listener",),
+        (((name,), counts.session_seconds) for name, counts in listeners),
+    )
+
+
+def _requests(metrics: Metrics) -> Iterator[Metric]:
+    labels = ("listener", "upstream", "kind", "result")
+    requests = list(metrics.all_requests())
+    yield _counter(
+        "requests",
+        "Units of work done, by kind (transaction, command class, method) and whether they went well.",
+        labels,
+        (((*key, result), n) for key, counts in requests for result, n in (("ok", counts.ok), ("error", counts.error))),
+    )
+    yield _histogram(
+        "request_duration_seconds",
+        "How long units of work took, in seconds.",
+        labels,
+        (
+            ((*key, result), histogram)
+            for key, counts in requests
+            for result, histogram in (("ok", counts.seconds), ("error", counts.error_seconds))
+        ),
+    )
+
+
+def _upstream(metrics: Metrics) -> Iterator[Metric]:
+    endpoints = [
+        ((name, address), counts)
+        for name, upstream in metrics.upstreams()
+        for address, counts in upstream.endpoints.items()
+    ]
+    yield _gauge(
+        "upstream_connections",
+        "Connections to an endpoint open now, by state.",
+        ("upstream", "endpoint", "state"),
+        (((*key, state), n) for key, counts in endpoints for state, n in counts.states.items()),
+    )
+    yield _counter(
+        "upstream_connects",
+        "Tries to get a usable connection to an endpoint (dial, TLS, login), by result.",
+        ("upstream", "endpoint", "result"),
+        (((*key, result), n) for key, counts in endpoints for result, n in counts.connects.items()),
+    )
+    yield _histogram(
+        "upstream_connect_duration_seconds",
+        "How long tries to get a usable connection took, in seconds.",
+        ("upstream", "endpoint", "result"),
+        (
+            ((*key, result), histogram)
+            for key, counts in endpoints
+            for result, histogram in (("ok", counts.connect_seconds), *counts.failed_seconds.items())
+        ),
+    )
+    yield _gauge(
+        "upstream_healthy",
+        "Whether an endpoint is in use (1) or set aside (0).",
+        ("upstream", "endpoint"),
+        ((key, counts.healthy) for key, counts in endpoints),
+    )
+
+
+def _credentials(metrics: Metrics) -> Iterator[Metric]:
+    credentials = list(metrics.credentials())
+    label = ("credential",)
+    yield _gauge(
+        "credential_version",
+        "Which value of a credential is current: counts up from 1; 0 while there is none.",
+        label,
+        (((name,), counts.version) for name, counts in credentials),
+    )
+    yield _gauge(
+        "credential_expiry_timestamp_seconds",
+        "When a credential's current value expires, in seconds since 1970; absent where its source does not say.",
+        label,
+        (((name,), counts.expires) for name, counts in credentials if counts.expires is not None),
+    )
+    yield _counter(
+        "credential_refreshes",
+        "Tries to renew a credential, by result.",
+        ("credential", "result"),
+        (((name, result), n) for name, counts in credentials for result, n in counts.refreshes.items()),
+    )
+    yield _gauge(
+        "credential_last_success_timestamp_seconds",
+        "When a credential was last read from its source without fault, in seconds since 1970.",
+        label,
+        (((name,), counts.last_success) for name, counts in credentials if counts.last_success is not None),
+    )
+    yield _gauge(
+        "credential_connections",
+        "Upstream connections open now, by the version of the credential they logged in with.",
+        ("credential", "version"),
+        (((name, str(version)), n) for name, counts in credentials for version, n in counts.connections.items() if n),
+    )
+
+
+def _configuration(metrics: Metrics) -> Iterator[Metric]:
+    yield _gauge(
+        "tls_certificate_expiry_timestamp_seconds",
+        "When a certificate that is in use expires, in seconds since 1970.",
+        ("where",),
+        (((where,), not_after) for where, not_after in metrics.certificates.items()),
+    )
+    ok, success = metrics.last_reload_ok, metrics.last_reload_success
+    yield _gauge(
+        "config_last_reload_successful",
+        "Whether the last configuration read was applied (1) or refused (0).",
+        (),
+        [] if ok is None else [((), ok)],
+    )
+    yield _gauge(
+        "config_last_reload_success_timestamp_seconds",
+        "When a configuration was last applied, in seconds since 1970.",
+        (),
+        [] if success is None else [((), success)],
+    )

@@ -1,0 +1,301 @@
+"""A named service: its endpoints and their health, its credential, and the connections we hold to it.
+
+`lease` is the one verb. It tries the endpoints in the order `balance` gives until one lets us in, and carries the
+two rules of credentials: the value is read at the moment of use, and a refused login is tried once more if the
+store has a newer value by then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from ambassador.config.schema import UpstreamSettings
+from ambassador.credentials.credential import Credential
+from ambassador.credentials.rotation import TrialResult
+from ambassador.credentials.store import Store
+from ambassador.errors import Reason, UpstreamError
+from ambassador.kit.clock import Clock
+from ambassador.net.dial import dial
+from ambassador.net.stream import Stream, TlsFailed
+from ambassador.net.tls import ClientContexts
+from ambassador.telemetry.metrics import CredentialMetrics, UpstreamMetrics
+from ambassador.upstreams import balance
+from ambassador.upstreams.endpoint import Endpoint, EndpointSet
+from ambassador.upstreams.health import Health, Standing
+from ambassador.upstreams.pool import Pool, ServerConnection, State
+
+_ENDPOINT_AT_FAULT = {
+    Reason.CONNECT_FAILED,
+    Reason.CONNECT_TIMEOUT,
+    Reason.UPSTREAM_TLS_FAILED,
+    Reason.UPSTREAM_LOGIN_TIMEOUT,
+    Reason.UPSTREAM_BAD_MESSAGE,
+    Reason.UPSTREAM_CLOSED,
+}
+"""Reasons that speak against an endpoint's health; and after which the next endpoint is tried."""
+
+_TRY_NEXT = _ENDPOINT_AT_FAULT | {Reason.WRONG_ROLE, Reason.UPSTREAM_TLS_REFUSED}
+
+_BUSY_CLASSES = ("53", "57P")
+"""SQLSTATE classes of a server that answers but takes nobody just now: no resources, starting up, shutting down."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What a protocol's login is given: an open socket to one endpoint, and what to show there."""
+
+    stream: Stream
+    endpoint: Endpoint
+    credential: Credential | None
+    settings: UpstreamSettings
+    tls: ClientContexts | None
+
+    async def start_tls(self) -> None:
+        """Begin TLS on the stream, verifying as configured.
+
+        Raises:
+            UpstreamError: the handshake failed, or the certificate is not to be trusted.
+        """
+        if self.tls is None:
+            raise AssertionError("start_tls without TLS settings")
+        name = self.tls.server_name or self.endpoint.address.host
+        try:
+            await self.stream.start_tls(self.tls.current, server_side=False, server_hostname=name)
+        except (TlsFailed, OSError) as error:
+            raise UpstreamError(Reason.UPSTREAM_TLS_FAILED, f"TLS with {self.endpoint} failed: {error}") from error
+
+
+Login: TypeAlias = Callable[[Attempt], Awaitable[Any]]
+"""A protocol's login: speaks on the attempt's stream, returns the facts it learned, or raises UpstreamError."""
+
+Preamble: TypeAlias = bytes
+"""Bytes to send before anything else: a PROXY protocol header."""
+
+
+class Lease:
+    """The right to use one server connection until `release`."""
+
+    __slots__ = ("_pool", "connection")
+
+    def __init__(self, pool: Pool, connection: ServerConnection) -> None:
+        self._pool = pool
+        self.connection = connection
+
+    @property
+    def stream(self) -> Stream:
+        """The logged-in socket."""
+        if self.connection.stream is None:
+            raise AssertionError("a lease is given only for an open connection")
+        return self.connection.stream
+
+    def release(self) -> None:
+        """Give it back. In session mode it has served its client and is closed; releasing twice does nothing."""
+        self._pool.move(self.connection, State.CLOSED)
+        self.stream.close()
+
+
+class Upstream:
+    """One configured upstream at work.
+
+    Args:
+        settings: its part of the configuration.
+        endpoints: where its servers are, at first; see `replace`.
+        tls: contexts for TLS to it, or None when it is off.
+        store: where its credential's current value lies.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        settings: UpstreamSettings,
+        *,
+        endpoints: EndpointSet,
+        tls: ClientContexts | None,
+        store: Store,
+        metrics: UpstreamMetrics,
+        credential_metrics: CredentialMetrics | None,
+        clock: Clock,
+        rng: random.Random | None = None,
+    ) -> None:
+        self.name = name
+        self.settings = settings
+        self.tls = tls
+        self.health: dict[Endpoint, Health] = {}
+        self.pool = Pool(self._moved)
+        self._store = store
+        self._metrics = metrics
+        self._credential_metrics = credential_metrics
+        self._clock = clock
+        self._rng = rng or random.Random()  # noqa: S311 - spreads load, protects nothing
+        self.replace(endpoints)
+
+    @property
+    def endpoints(self) -> EndpointSet:
+        """Where its servers are now."""
+        return tuple(self.health)
+
+    def replace(self, endpoints: EndpointSet) -> None:
+        """Take a new endpoint set; what is known of the endpoints that stay is kept."""
+        self.health = {endpoint: self.health.get(endpoint) or Health() for endpoint in endpoints}
+
+    async def lease(self, login: Login, preamble: Preamble = b"") -> Lease:
+        """Open and log in a connection for one client.
+
+        Raises:
+            UpstreamError: no endpoint let us in; carries the reason of the most telling failure.
+            CredentialError: there is no valid credential to show.
+        """
+        failures: list[UpstreamError] = []
+        for endpoint in self._order():
+            try:
+                return await self._lease_at(endpoint, login, preamble)
+            except UpstreamError as error:
+                failures.append(error)
+                if not _worth_trying_next(error):
+                    break
+        raise _most_telling(failures)
+
+    async def connect(self, endpoint: Endpoint, preamble: Preamble = b"") -> Attempt:
+        """Open a socket to `endpoint` without logging in: for messages that go ahead of a login, as a cancel does.
+
+        Raises:
+            UpstreamError: it could not be reached.
+        """
+        address = endpoint.address
+        stream = await dial(address, timeout=self.settings.connect_timeout, keepalive=self.settings.keepalive)
+        if preamble:
+            stream.write(preamble)
+        return Attempt(stream, endpoint, None, self.settings, self.tls)
+
+    async def trial(self, credential: Credential, login: Login) -> TrialResult:
+        """Try `credential` with a real login, and close again: whether a server accepts it.
+
+        UNKNOWN when no server could say: unreachable, busy, TLS trouble.
+        """
+        for endpoint in self._order():
+            try:
+                lease = await self._open(endpoint, credential, login, b"")
+            except UpstreamError as error:
+                if error.reason is Reason.UPSTREAM_LOGIN_REFUSED:
+                    return TrialResult.REFUSED
+                if _let_us_in(error):
+                    return TrialResult.ACCEPTED
+                continue
+            lease.release()
+            return TrialResult.ACCEPTED
+        return TrialResult.UNKNOWN
+
+    def _order(self) -> list[Endpoint]:
+        return balance.order(self.endpoints, self.health, self.settings.balance, self._clock.now(), self._rng)
+
+    async def _lease_at(self, endpoint: Endpoint, login: Login, preamble: Preamble) -> Lease:
+        name = self.settings.credential
+        if name is None:
+            return await self._open(endpoint, None, login, preamble)
+        credential = await self._store.usable(name)
+        try:
+            return await self._open(endpoint, credential, login, preamble)
+        except UpstreamError as error:
+            if error.reason is not Reason.UPSTREAM_LOGIN_REFUSED:
+                raise
+            newer = await self._store.refused(name, credential.version)
+            if newer is None:
+                raise
+        return await self._open(endpoint, newer, login, preamble)
+
+    async def _open(self, endpoint: Endpoint, credential: Credential | None, login: Login, preamble: Preamble) -> Lease:
+        if endpoint in self.health:
+            self.health[endpoint].chosen(self._clock.now())
+        connection = ServerConnection(endpoint, None if credential is None else credential.version)
+        self.pool.add(connection)
+        started = self._clock.now()
+        result: str = "cancelled"
+        try:
+            async with asyncio.timeout(self.settings.login_timeout):
+                attempt = await self.connect(endpoint, preamble)
+                connection.stream = attempt.stream
+                attempt = Attempt(attempt.stream, endpoint, credential, self.settings, self.tls)
+                connection.facts = await login(attempt)
+            result = "ok"
+        except TimeoutError as error:
+            result = Reason.UPSTREAM_LOGIN_TIMEOUT
+            seconds = self.settings.login_timeout
+            raise UpstreamError(
+                Reason.UPSTREAM_LOGIN_TIMEOUT, f"{endpoint} did not finish the login in {seconds:g} s"
+            ) from error
+        except UpstreamError as error:
+            result = error.reason
+            raise
+        except (OSError, EOFError) as error:
+            result = Reason.UPSTREAM_CLOSED
+            raise UpstreamError(
+                Reason.UPSTREAM_CLOSED, f"{endpoint} closed the connection during login: {error}"
+            ) from error
+        finally:
+            self._opened(connection, result, self._clock.now() - started)
+        return Lease(self.pool, connection)
+
+    def _opened(self, connection: ServerConnection, result: str, seconds: float) -> None:
+        """Note how an attempt to open ended: state, health, metrics."""
+        health = self.health.get(connection.endpoint)
+        metrics = self._metrics.endpoint(str(connection.endpoint))
+        metrics.connected(result, seconds)
+        if result == "ok":
+            self.pool.move(connection, State.LEASED)
+        else:
+            self.pool.move(connection, State.CLOSED)
+            if connection.stream is not None:
+                connection.stream.abort()
+        if health is not None:
+            if result == "cancelled":
+                health.abandoned()
+            elif result in _ENDPOINT_AT_FAULT:
+                health.failed(result, self._clock.now())
+            else:
+                health.answered()
+            metrics.healthy = health.standing in {Standing.HEALTHY, Standing.UNKNOWN}
+
+    def _moved(self, connection: ServerConnection, before: State | None, after: State) -> None:
+        states = self._metrics.endpoint(str(connection.endpoint)).states
+        if before is not None:
+            states[before] -= 1
+        if after is not State.CLOSED:
+            states[after] += 1
+        version = connection.credential_version
+        if self._credential_metrics is None or version is None:
+            return
+        if after is State.LEASED:
+            self._credential_metrics.connected(version)
+        elif before is State.LEASED:
+            self._credential_metrics.disconnected(version)
+
+
+def _worth_trying_next(error: UpstreamError) -> bool:
+    if error.reason is Reason.UPSTREAM_REJECTED:
+        return error.code is not None and error.code.startswith(_BUSY_CLASSES)
+    return error.reason in _TRY_NEXT
+
+
+def _let_us_in(error: UpstreamError) -> bool:
+    """Whether the server refused for something it looks at only after the credential was found good.
+
+    An unknown database (3D000) or no right to connect to it (42501) are checked after authentication.
+    """
+    return error.reason is Reason.WRONG_ROLE or (
+        error.reason is Reason.UPSTREAM_REJECTED and error.code in {"3D000", "42501"}
+    )
+
+
+def _most_telling(failures: list[UpstreamError]) -> UpstreamError:
+    """The failure to report when all endpoints failed: the last, with the words of all when they are several."""
+    if not failures:
+        return UpstreamError(Reason.CONNECT_FAILED, "the upstream has no endpoints")
+    last = failures[-1]
+    if len(failures) == 1:
+        return last
+    words = "; ".join(str(failure) for failure in failures)
+    return UpstreamError(last.reason, words, public=last.public, code=last.code)

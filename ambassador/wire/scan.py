@@ -1,0 +1,362 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, annotation_typing=False, embedsignature=False
+"""The hot part of `wire`: what runs for every chunk of every session. Loops over bytes and integers, no objects out.
+
+The same source is compiled with Cython under a second name, `ambassador.wire._scan`, by which Cython finds the types in
+`_scan.pxd`; so there is nothing to keep in step. At the foot the compiled twin takes the pure one's place, if it was
+built and `AMBASSADOR_PURE` is unset; `SCAN` says which one serves.
+
+Rules for this file, because it is compiled: constants are integers and declared in the `.pxd`; loops call into Python
+only in rare cases; what a chunk costs, it costs per message header, never per byte.
+
+How a direction is followed. The first `left` bytes to come belong to a message whose header has been seen. A message
+that has not arrived as far as it must be seen (a header, ReadyForQuery's status, the beginning of an error) waits in
+`held`, and is joined with what follows.
+
+How the server's debt is followed. `owed` is a queue of what the client sent and the server has not answered:
+
+    EXTENDED  one or more of Parse, Bind, Describe, Execute, Close; they still need a Sync
+    POINT     Query or FunctionCall: one ReadyForQuery will come
+    SYNC      the same; kept apart, because a server that reads COPY data ignores it
+    COPIED    CopyDone or CopyFail, sent before the server had asked for data
+
+ReadyForQuery removes everything up to the first POINT or SYNC. CopyInResponse removes the SYNCs that the client had
+sent behind the COPY and before its end: the server reads them as part of the data and answers none of them.
+
+When a COPY fails, it cannot be known from outside whether the server had read those SYNCs already ("cannot copy to
+view" comes before, bad data after). They are then in doubt: `clean` stays false until the answer to a command
+sent later, with nothing else outstanding, shows that all is settled.
+"""
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Literal
+
+from ambassador import PURE
+from ambassador.errors import ClientError, Reason, UpstreamError
+
+# Longest message PostgreSQL can make or take: a 1 GiB buffer, and the length counts itself.
+MAX_LENGTH = 0x4000_0003
+# How much of a message is looked at, counted as its length is. An error's severity and SQLSTATE lead, behind a
+# translated word.
+HEADER_SEEN, STATUS_SEEN, ERROR_SEEN = 4, 5, 128
+# How much the client may send ahead before we stop counting; the session goes on, but is never `clean` again.
+MAX_OWED = 1 << 20
+
+# What is owed, and so what a message from the client means to us; 0 means nothing.
+EXTENDED, POINT, SYNC, COPIED, GOODBYE = 1, 2, 3, 4, 5
+# What a message from the server means to us; 0 is one that may come at any time and answers nothing.
+ROW, ANSWER, READY, ERROR, COPY_IN = 1, 2, 3, 4, 5
+
+# ReadyForQuery's status.
+IDLE, IN_TRANSACTION, FAILED = 0x49, 0x54, 0x45
+
+# How sure we are of it: in doubt since a COPY failed; a later command was sent; its answer has begun; never again.
+SURE, DOUBTED, PROBED, SETTLING, LOST = 0, 1, 2, 3, 4
+
+
+def _table(meanings: dict[bytes, int], default: int) -> bytes:
+    """Tag byte to meaning."""
+    table = bytearray([default]) * 256
+    for tags, meaning in meanings.items():
+        for tag in tags:
+            table[tag] = meaning
+    return bytes(table)
+
+
+FROM_CLIENT = _table({b"PBDEC": EXTENDED, b"QF": POINT, b"S": SYNC, b"cf": COPIED, b"X": GOODBYE}, 0)
+FROM_SERVER = _table({b"NAS": 0, b"D": ROW, b"Z": READY, b"E": ERROR, b"G": COPY_IN}, ANSWER)
+
+
+class PostgresWalk:
+    """Follows one PostgreSQL session, after the login, by its message headers.
+
+    Attributes:
+        status_byte: what ReadyForQuery said last: `IDLE`, `IN_TRANSACTION` or `FAILED`.
+        transactions: how often the server became ready outside a transaction.
+        errors: how many ErrorResponses came.
+        terminated: the client has said good-bye.
+    """
+
+    __slots__ = (
+        "_client_held",
+        "_client_left",
+        "_copying",
+        "_doubt",
+        "_first",
+        "_ignored",
+        "_last",
+        "_owed",
+        "_server_held",
+        "_server_left",
+        "errors",
+        "status_byte",
+        "terminated",
+        "transactions",
+    )
+
+    def __init__(self) -> None:
+        self._client_left = 0
+        self._client_held = b""
+        self._server_left = 0
+        self._server_held = b""
+        self._owed = bytearray(16)
+        self._first = 0
+        self._last = 0
+        self.status_byte = IDLE
+        self._copying = False
+        self._ignored = 0
+        self._doubt = SURE
+        self.transactions = 0
+        self.errors = 0
+        self.terminated = False
+
+    # --- What is asked of it ------------------------------------------------------------------------------------
+
+    @property
+    def server_aligned(self) -> bool:
+        """The server's next byte begins a message, so one of ours may be put before it."""
+        return self._server_left == 0 and not self._server_held
+
+    @property
+    def aligned(self) -> bool:
+        """Both directions stand between two messages."""
+        return self._is_aligned()
+
+    @property
+    def idle(self) -> bool:
+        """The server owes nothing and no message is under way; a transaction may be open."""
+        return self._is_idle()
+
+    @property
+    def clean(self) -> bool:
+        """Idle, and outside a transaction: the one moment at which the two sides may be parted."""
+        return self.status_byte == IDLE and not self.terminated and self._is_idle()
+
+    def _is_aligned(self) -> bool:
+        return self._client_left == 0 == self._server_left and not self._client_held and not self._server_held
+
+    def _is_idle(self) -> bool:
+        return self._first == self._last and not self._copying and self._doubt == SURE and self._is_aligned()
+
+    # --- From the client ----------------------------------------------------------------------------------------
+
+    def from_client(self, chunk: bytes) -> None:
+        """Take what the client sent next. Raises ClientError for an impossible length."""
+        if self._client_held:
+            self._rejoin_client(chunk)
+        else:
+            self._walk_client(chunk, self._client_left)
+
+    def _rejoin_client(self, chunk: bytes) -> None:
+        """Complete a header that was cut."""
+        missing = 5 - len(self._client_held)
+        head = self._client_held + chunk[:missing]
+        self._client_held = b""
+        self._walk_client(head, 0)
+        if missing < len(chunk):
+            self._walk_client(chunk, missing + self._client_left)
+
+    def _walk_client(self, chunk: bytes, position: int) -> None:
+        size = len(chunk)
+        data = chunk
+        while size - position >= 5:
+            tag = data[position]
+            length = data[position + 1]  # by itself, so that the shift is done in a type wide enough when compiled
+            length = length << 24 | data[position + 2] << 16 | data[position + 3] << 8 | data[position + 4]
+            if length < 4 or length > MAX_LENGTH:
+                raise ClientError(Reason.BAD_MESSAGE, f"invalid length {length} of message {chr(tag)!r}")
+            meaning = FROM_CLIENT[tag]
+            if meaning:
+                self._sent(meaning)
+            position += 1 + length
+        if position < size:
+            self._client_left = 0
+            self._client_held = chunk[position:]
+        else:
+            self._client_left = position - size
+
+    def _sent(self, meaning: int) -> None:
+        if meaning == EXTENDED:
+            if self._first == self._last or self._owed[self._last - 1] != EXTENDED:
+                self._owe(EXTENDED)
+        elif meaning == POINT:
+            self._owe(POINT)
+        elif meaning == SYNC:
+            if self._copying:
+                self._ignored += 1
+            else:
+                self._owe(SYNC)
+        elif meaning == COPIED:
+            self._end_copy()
+        else:
+            self.terminated = True
+
+    def _owe(self, what: int) -> None:
+        if self._first == self._last:
+            self._first = self._last = 0
+            if self._doubt == DOUBTED and what != SYNC:  # a Sync's answer could not be told from those in doubt
+                self._doubt = PROBED
+        elif self._last == len(self._owed):
+            self._make_room()
+        if self._last < len(self._owed):
+            self._owed[self._last] = what
+            self._last += 1
+
+    def _make_room(self) -> None:
+        if self._first:
+            self._owed[: self._last - self._first] = self._owed[self._first : self._last]
+            self._last -= self._first
+            self._first = 0
+        elif len(self._owed) < MAX_OWED:
+            self._owed.extend(bytes(len(self._owed)))
+        else:
+            self._doubt = LOST
+
+    def _end_copy(self) -> None:
+        """CopyDone or CopyFail. With nothing owed it is left over from a COPY that failed, and the server skips it."""
+        if self._copying:
+            self._copying = False
+        elif self._first != self._last and self._owed[self._last - 1] != COPIED:
+            self._owe(COPIED)
+
+    # --- From the server ----------------------------------------------------------------------------------------
+
+    def from_server(self, chunk: bytes) -> None:
+        """Take what the server sent next. Raises UpstreamError for an impossible length or status."""
+        if self._server_held:
+            self._rejoin_server(chunk)
+        else:
+            self._walk_server(chunk, self._server_left)
+
+    def _rejoin_server(self, chunk: bytes) -> None:
+        """Complete what was held, one need after the other: first a header, then what of its message must be seen."""
+        used = 0
+        while self._server_held and used < len(chunk):
+            held = self._server_held
+            stop = used + _needed(held) - len(held)
+            self._server_held = b""
+            self._walk_server(held + chunk[used:stop], 0)
+            used = stop
+        if used < len(chunk):
+            self._walk_server(chunk, used + self._server_left)
+
+    def _walk_server(self, chunk: bytes, position: int) -> None:
+        size = len(chunk)
+        data = chunk
+        while size - position >= 5:
+            tag = data[position]
+            length = data[position + 1]  # by itself, so that the shift is done in a type wide enough when compiled
+            length = length << 24 | data[position + 2] << 16 | data[position + 3] << 8 | data[position + 4]
+            if length < 4 or length > MAX_LENGTH:
+                raise UpstreamError(Reason.UPSTREAM_BAD_MESSAGE, f"invalid length {length} of message {chr(tag)!r}")
+            meaning = FROM_SERVER[tag]
+            if meaning > ROW:
+                seen = _seen(meaning, length)
+                if size - position < seen:
+                    break
+                if meaning == READY:
+                    self._ready(length, data[position + seen - 1])
+                else:
+                    self._answered(meaning, chunk, position + 5, position + seen)
+            position += 1 + length
+        if position < size:
+            self._server_left = 0
+            self._server_held = chunk[position:]
+        else:
+            self._server_left = position - size
+
+    def _answered(self, meaning: int, chunk: bytes, start: int, stop: int) -> None:
+        """Anything but rows, ReadyForQuery and what may come unasked."""
+        if meaning == ERROR:
+            self._failed(chunk[start:stop])
+        elif meaning == COPY_IN:
+            self._begin_copy()
+        if self._doubt == PROBED:
+            self._doubt = SETTLING
+
+    def _ready(self, length: int, status: int) -> None:
+        if length != STATUS_SEEN or status not in (IDLE, IN_TRANSACTION, FAILED):
+            raise UpstreamError(Reason.UPSTREAM_BAD_MESSAGE, "ReadyForQuery has another length, or an unknown status")
+        self.status_byte = status
+        self._ignored = 0
+        if status == IDLE:
+            self.transactions += 1
+        if self._doubt == PROBED:  # no answer came before it: it belongs to a Sync in doubt
+            return
+        self._settle()
+        if self._doubt == SETTLING:
+            self._doubt = SURE
+        elif self._doubt == DOUBTED and self._has_point():
+            self._doubt = LOST  # two ReadyForQuery may come for one of ours, and more is owed behind
+
+    def _settle(self) -> None:
+        """Remove what a ReadyForQuery answers; without a POINT or SYNC it answers nothing that we know of."""
+        at = self._first
+        while at < self._last and self._owed[at] != POINT and self._owed[at] != SYNC:
+            at += 1
+        if at < self._last:
+            self._first = at + 1
+            if self._first < self._last and self._owed[self._first] == COPIED:
+                self._first += 1  # left over from a COPY that never asked for data
+
+    def _has_point(self) -> bool:
+        return POINT in self._owed[self._first : self._last] or SYNC in self._owed[self._first : self._last]
+
+    def _begin_copy(self) -> None:
+        """CopyInResponse: the command in front was a COPY; see the head of this file for its Syncs."""
+        at = self._first
+        if at < self._last and self._owed[at] == POINT:
+            at += 1
+        else:
+            while at < self._last and self._owed[at] == EXTENDED:
+                at += 1
+        stop = at
+        while stop < self._last and self._owed[stop] == SYNC:
+            stop += 1
+        self._ignored = stop - at
+        self._copying = True
+        if stop < self._last and self._owed[stop] == COPIED:
+            self._copying = False
+            stop += 1
+        kept = self._last - stop
+        self._owed[at : at + kept] = self._owed[stop : self._last]
+        self._last = at + kept
+
+    def _failed(self, beginning: bytes) -> None:
+        self.errors += 1
+        self._copying = False
+        if self._ignored and self._doubt == SURE:
+            self._doubt = DOUBTED
+        self.on_error(beginning)
+
+    def on_error(self, beginning: bytes) -> None:
+        """Called with the first bytes of each ErrorResponse's payload."""
+
+
+def _seen(meaning: int, length: int) -> int:
+    """How many bytes of a message from the server must be there before it can be judged."""
+    most = STATUS_SEEN if meaning == READY else ERROR_SEEN if meaning == ERROR else HEADER_SEEN
+    return 1 + min(most, length)
+
+
+def _needed(held: bytes) -> int:
+    """The same for a message of which `held` is the beginning."""
+    if len(held) < 5:
+        return 5
+    return _seen(FROM_SERVER[held[0]], int.from_bytes(held[1:5], "big"))
+
+
+def _chosen() -> tuple[type[PostgresWalk], Literal["compiled", "pure"]]:
+    """The fastest twin there is. The compiled one runs this too, under its own name, and then needs no answer."""
+    if __name__ == "ambassador.wire.scan" and not PURE:
+        with suppress(ImportError):
+            from ambassador.wire import _scan  # noqa: PLC0415 - it may not be built
+
+            return _scan.PostgresWalk, "compiled"
+    return PostgresWalk, "pure"
+
+
+if TYPE_CHECKING:
+    Walk = PostgresWalk
+    SCAN: Literal["compiled", "pure"]
+else:
+    Walk, SCAN = _chosen()

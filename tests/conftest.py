@@ -1,0 +1,98 @@
+"""What every test of this house lives under: two event loops, nothing left behind, and no run without tests."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
+
+import pytest
+import uvloop
+
+from tests.support import leaks
+from tests.support.certificates import Authority
+from tests.support.postgres import TLS_VERSIONS, VERSIONS, PostgresServer, Servers
+
+pytest_plugins = ["tests.support.nonempty", "tests.support.telltale"]
+
+LoopFactory = Callable[[], asyncio.AbstractEventLoop]
+
+
+LOOPS: Mapping[str, LoopFactory] = {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
+
+
+def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, LoopFactory]:
+    """Every async test runs on the loop we ship with and on the one the standard library has."""
+    return LOOPS
+
+
+def pytest_sessionstart() -> None:
+    """Use each loop once: what it then holds for the life of the process is no test's leak (uvloop: a pipe)."""
+    for factory in LOOPS.values():
+        with asyncio.Runner(loop_factory=factory) as runner:
+            runner.run(asyncio.to_thread(int))
+
+
+# Nothing left behind
+
+
+@pytest.fixture(autouse=True)
+def no_leaks() -> Iterator[None]:
+    """Fails a test that leaves a descriptor, a thread or a child process."""
+    before = leaks.holdings()
+    yield
+    found = leaks.left_behind(before)
+    assert not found, "left behind: " + "; ".join(found)
+
+
+@pytest.fixture(autouse=True)
+def no_tasks_left(request: pytest.FixtureRequest, no_leaks: None) -> Iterator[None]:
+    """Fails an async test that leaves a task; looks after the test's own fixtures ended, before its loop is closed."""
+    if request.node.get_closest_marker("asyncio") is None:
+        yield
+        return
+    # The plug-in's own name for the runner of the loop; it has no public one.
+    runner: asyncio.Runner = request.getfixturevalue("_function_scoped_runner")
+    yield
+    found = leaks.tasks_left(runner.get_loop())
+    assert not found, "tasks left: " + "; ".join(found)
+
+
+# Real servers, shared by the run
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """The CA of this run."""
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="session")
+def servers(authority: Authority) -> Iterator[Servers]:
+    """Real PostgreSQL servers by version, started when first asked for and stopped at the end of the run."""
+    found = Servers(authority)
+    yield found
+    found.close()
+
+
+@pytest.fixture(params=VERSIONS, ids=lambda major: f"pg{major}")
+def postgres(request: pytest.FixtureRequest, servers: Servers) -> PostgresServer:
+    """A shared PostgreSQL without TLS, of each version in turn; make a role of your own with `new_role`."""
+    return servers.get(request.param)
+
+
+@pytest.fixture(params=TLS_VERSIONS, ids=lambda major: f"pg{major}-tls")
+def postgres_tls(request: pytest.FixtureRequest, servers: Servers) -> PostgresServer:
+    """A shared PostgreSQL with TLS, of each version that was built with it."""
+    return servers.get(request.param, tls=True)
+
+
+@pytest.fixture
+def postgres17(servers: Servers) -> PostgresServer:
+    """The shared PostgreSQL 17 without TLS: for tests that do not care about versions."""
+    return servers.get(17)
+
+
+@pytest.fixture
+def postgres17_tls(servers: Servers) -> PostgresServer:
+    """The shared PostgreSQL 17 with TLS."""
+    return servers.get(17, tls=True)

@@ -1,0 +1,684 @@
+"""A keeper keeps one credential current."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, ClassVar
+
+import pytest
+
+from ambassador.config.model import Model
+from ambassador.config.schema import CredentialSettings
+from ambassador.credentials import rotation
+from ambassador.credentials.credential import Credential
+from ambassador.credentials.rotation import Keeper, TrialResult
+from ambassador.credentials.sources.base import Fetched, Source
+from ambassador.credentials.store import Store
+from ambassador.errors import CredentialError, Reason
+from ambassador.kit.clock import Clock
+from ambassador.telemetry.metrics import CredentialMetrics
+from tests.support.clock import ManualClock
+from tests.support.secrets import canary
+
+Logged = Callable[[], list[dict[str, Any]]]
+
+
+class Stage(Source):
+    """A source that shows what the test says."""
+
+    Options: ClassVar[type[Model]] = Model
+
+    def __init__(self, *, tells: bool = True) -> None:
+        super().__init__("db", Model())
+        self.tells = tells
+        self.fetches = 0
+        self.not_after: float | None = None
+        self.fields = {"username": b"app", "password": b"one"}
+        self.failure: Exception | None = None
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.advice: tuple[str, ...] | Exception = ()
+        self.watches = 0
+        self._changed: asyncio.Queue[Exception | None] = asyncio.Queue()
+
+    def show(self, password: str, **more: str) -> None:
+        """From now on show this password, and tell of the change."""
+        self.fields = {"username": b"app", "password": password.encode()}
+        self.fields |= {field: value.encode() for field, value in more.items()}
+        self.failure = None
+        self.tell()
+
+    def fail(self, failure: Exception | str) -> None:
+        """From now on fail, and tell of the change."""
+        self.failure = CredentialError(Reason.SOURCE_FAILED, failure) if isinstance(failure, str) else failure
+        self.tell()
+
+    def tell(self, failure: Exception | None = None) -> None:
+        self._changed.put_nowait(failure)
+
+    async def fetch(self) -> Fetched:
+        self.fetches += 1
+        found, failure = dict(self.fields), self.failure
+        await self.gate.wait()
+        if failure is not None:
+            raise failure
+        return Fetched(found, self.not_after)
+
+    def describe(self) -> str:
+        return "stage"
+
+    def changes(self, *, poll: float, debounce: float, clock: Clock) -> AsyncGenerator[None] | None:
+        return self._changes() if self.tells else None
+
+    async def _changes(self) -> AsyncGenerator[None]:
+        self.watches += 1
+        while True:
+            failure = await self._changed.get()
+            if failure is not None:
+                raise failure
+            yield
+
+    async def warnings(self) -> tuple[str, ...]:
+        if isinstance(self.advice, Exception):
+            raise self.advice
+        return self.advice
+
+
+class Fixed(Stage):
+    """One that cannot change."""
+
+    fixed = True
+
+
+class Database:
+    """A trial login against a database that accepts one password."""
+
+    def __init__(self, password: str = "one") -> None:
+        self.password: str | None = password
+        self.tries: list[tuple[int, str]] = []
+        self.failure: Exception | None = None
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def __call__(self, credential: Credential) -> TrialResult:
+        assert credential.password is not None
+        shown = credential.password.reveal().decode()
+        self.tries.append((credential.version, shown))
+        accepted, failure = self.password, self.failure
+        await self.gate.wait()
+        if failure is not None:
+            raise failure
+        if accepted is None:
+            return TrialResult.UNKNOWN
+        return TrialResult.ACCEPTED if shown == accepted else TrialResult.REFUSED
+
+
+class World:
+    """A keeper and everything around it."""
+
+    def __init__(self, clock: ManualClock, source: Stage, database: Database | None, **settings: Any) -> None:
+        self.clock, self.source, self.database = clock, source, database
+        self.store = Store(clock)
+        self.metrics = CredentialMetrics()
+        self.settings = CredentialSettings(source="stage", options=Model(), **settings)
+        self.keeper = self.another(source)
+
+    def another(self, source: Stage) -> Keeper:
+        return Keeper(
+            "db",
+            source,
+            self.settings,
+            store=self.store,
+            metrics=self.metrics,
+            clock=self.clock,
+            trial=self.database,
+            rng=random.Random(7),
+        )
+
+    @property
+    def password(self) -> str | None:
+        current = self.store.current("db")
+        return None if current is None or current.password is None else current.password.reveal().decode()
+
+    @property
+    def version(self) -> int:
+        return self.metrics.version
+
+    @property
+    def error(self) -> str | None:
+        (status,) = self.store.snapshot()
+        return status.error
+
+    def refused(self, version: int) -> asyncio.Future[Credential | None]:
+        """A session says so, and waits."""
+        return asyncio.ensure_future(self.store.refused("db", version, timeout=20.0))
+
+
+@asynccontextmanager
+async def running(world: World, keeper: Keeper | None = None) -> AsyncIterator[World]:
+    """The keeper at work, its first look done."""
+    task = asyncio.ensure_future((keeper or world.keeper).run())
+    await world.clock.settle()
+    try:
+        yield world
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.result()
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+# The first value, and the next
+
+
+async def test_the_first_value_becomes_current_without_a_trial(clock: ManualClock, logged: Logged) -> None:
+    async with running(World(clock, Stage(), Database("another"))) as world:
+        assert world.password == "one"
+        assert world.database is not None
+        assert world.database.tries == []
+        assert world.version == 1
+        assert world.metrics.last_success == clock.wall()
+        assert world.metrics.refreshes == {"ok": 1}
+    (line,) = [line for line in logged() if line["event"] == "credential loaded"]
+    assert (line["credential"], line["version"], line["user"]) == ("db", 1, "app")
+
+
+async def test_a_new_value_becomes_current_once_a_login_with_it_succeeded(clock: ManualClock, logged: Logged) -> None:
+    async with running(World(clock, Stage(), Database("two"))) as world:
+        world.source.show("two")
+        await clock.advance(1)
+        assert (world.password, world.version) == ("two", 2)
+        assert world.database is not None
+        assert world.database.tries == [(2, "two")]
+    (line,) = [line for line in logged() if line["event"] == "credential rotated"]
+    assert (line["version"], line["trial"]) == (2, "accepted")
+
+
+async def test_a_new_value_that_is_refused_leaves_the_old_one_in_place(clock: ManualClock, logged: Logged) -> None:
+    async with running(World(clock, Stage(), Database("one"))) as world:
+        world.source.show("wrong")
+        await clock.advance(1)
+        assert (world.password, world.version) == ("one", 1)
+        assert world.error == "version 2 was refused in a trial login; the version before it stays"
+        assert world.metrics.refreshes["refused"] >= 1
+    lines = [line for line in logged() if line["event"] == "credential not rotated" and line["level"] == "warning"]
+    assert len(lines) == 1
+    assert lines[0]["reason"] == "refused"
+    assert lines[0]["version"] == 1
+
+
+async def test_without_a_trial_a_new_value_becomes_current_at_once(clock: ManualClock, logged: Logged) -> None:
+    async with running(World(clock, Stage(), None)) as world:
+        world.source.show("two")
+        await clock.advance(1)
+        assert (world.password, world.version) == ("two", 2)
+    assert [line["trial"] for line in logged() if line["event"] == "credential rotated"] == ["not tried"]
+
+
+async def test_the_settings_can_do_without_the_trial(clock: ManualClock) -> None:
+    async with running(World(clock, Stage(), Database("one"), verify=False)) as world:
+        world.source.show("two")
+        await clock.advance(1)
+        assert world.password == "two"
+        assert world.database is not None
+        assert world.database.tries == []
+
+
+async def test_the_same_value_again_is_no_rotation(clock: ManualClock) -> None:
+    async with running(World(clock, Stage(), Database())) as world:
+        first = world.store.current("db")
+        world.source.show("one")
+        await clock.advance(1)
+        assert world.store.current("db") is first
+        assert world.source.fetches == 2
+        assert world.metrics.refreshes == {"ok": 2}
+
+
+async def test_a_later_end_of_the_same_value_is_taken_over(clock: ManualClock) -> None:
+    async with running(World(clock, Stage(), Database())) as world:
+        world.source.not_after = clock.wall() + 500
+        world.source.show("one")
+        await clock.advance(1)
+        current = world.store.current("db")
+        assert current is not None
+        assert (current.version, current.not_after) == (1, world.source.not_after)
+        assert world.metrics.expires == world.source.not_after
+
+
+# A value that is refused in its trial
+
+
+async def test_a_refused_value_is_tried_again_with_back_off_while_the_source_shows_it(clock: ManualClock) -> None:
+    async with running(World(clock, Stage(), Database("one"))) as world:
+        assert world.database is not None
+        world.source.show("two")
+        await clock.advance(600)
+        tries = len(world.database.tries)
+        assert 20 < tries < 100
+        assert set(world.database.tries) == {(2, "two")}
+        world.database.password = "two"
+        await clock.advance(31)
+        assert (world.password, world.version) == ("two", 2)
+        assert world.error is None
+
+
+async def test_between_tries_a_change_that_changes_nothing_causes_no_trial(clock: ManualClock) -> None:
+    async with running(World(clock, Stage(), Database("one"))) as world:
+        assert world.database is not None
+        world.source.show("two")
+        await clock.advance(600)
+        tries, fetches = len(world.database.tries), world.source.fetches
+        world.source.tell()
+        await clock.advance(0)
+        assert world.source.fetches == fetches + 1
+        assert len(world.database.tries) == tries
+
+
+async def test_a_refused_value_that_the_source_takes_back_is_forgotten(clock: ManualClock, logged: Logged) -> None:
+    async with running(World(clock, Stage(), Database("one"))) as world:
+        assert world.database is not None
+        world.source.show("two")
+        await clock.advance(1)
+        world.source.show("one")
+        await clock.advance(1)
+        assert world.error is None
+        tries = len(world.database.tries)
+        await clock.advance(600)
+        assert len(world.database.tries) == tries
+    assert [line["event"] for line in logged()].count("credential source recovered") == 1
+
+
+async def test_a_third_value_gets_a_number_and_a_trial_of_its_own_at_once(clock: ManualClock) -> None:
+    async with running(World(clock, Stage(), Database("three"))) as world:
+        assert world.database is not None
+        world.source.show("two")
+        await clock.advance(600)
+        world.source.show("three")
+        await clock.advance(0.3)
+        assert (world.password, world.version) == ("three", 3)
+        assert world.database.tries[-1] == (3, "three")
+
+
+@pytest.mark.parametrize("silent", [None, RuntimeError("the trial itself failed")])
+async def test_when_no_server_answers_the_value_that_works_stays(clock: ManualClock, silent: Exception | None) -> None:
+    async with running(World(clock, Stage(), Database())) as world:
+        assert world.database is not None
+        world.database.password, world.database.failure = None, silent
+        world.source.show("two")
+        await clock.advance(1)
+        assert world.password == "one"
+        assert "no server answered" in (world.error or "")
+        assert world.metrics.refreshes["unverified"] >= 1
+        world.database.password, world.database.failure = "two", None
+        await clock.advance(31)
+        assert world.password == "two"
+
+
+async def test_when_no_server_answers_a_value_that_was_refused_makes_room(clock: ManualClock, logged: Logged) -> None:
+    async with running(World(clock, Stage(), Database())) as world:
+        assert world.database is not None
+        world.database.password = None
+        world.source.show("two")
+        await clock.advance(0)
+        session = world.refused(1)
+        await clock.advance(0.3)
+        newer = await session
+        assert newer is not None
+        assert (world.password, newer.version) == ("two", 2)
+    assert [line["trial"] for line in logged() if line["event"] == "credential rotated"] == ["unknown"]
+
+
+async def test_when_no_server_answers_a_value_that_has_expired_makes_room(clock: ManualClock) -> None:
+    source = Stage()
+    source.not_after = clock.wall() + 10
+    async with running(World(clock, source, Database())) as world:
+        assert world.database is not None
+        world.database.password = None
+        source.not_after = None
+        clock.jump(11)
+        source.show("two")
+        await clock.advance(1)
+        assert world.password == "two"
+
+
+async def test_a_trial_that_never_ends_is_cut_off(clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rotation, "LONGEST_TRIAL", 0.02)
+    async with running(World(clock, Stage(), Database())) as world:
+        assert world.database is not None
+        world.database.gate.clear()
+        world.source.show("two")
+        await clock.advance(0.3)
+        await asyncio.sleep(0.1)
+        assert "no server answered" in (world.error or "")
+        assert world.password == "one"
+
+
+# A login was refused
+
+
+async def test_a_hundred_sessions_refused_at_once_cause_one_look(clock: ManualClock) -> None:
+    async with running(World(clock, Stage(tells=False), Database("two"))) as world:
+        assert world.database is not None
+        await clock.advance(1)
+        world.source.show("two")
+        fetches = world.source.fetches
+        found = await asyncio.gather(*(world.refused(1) for _ in range(100)))
+        assert {one.version for one in found if one is not None} == {2}
+        assert None not in found
+        await clock.advance(5)
+        assert world.source.fetches == fetches + 1
+        assert len(world.database.tries) == 1
+
+
+async def test_looks_are_kept_apart_however_many_are_refused(clock: ManualClock) -> None:
+    async with running(World(clock, Stage(tells=False), Database(), min_interval=0.5)) as world:
+        await clock.advance(1)
+        fetches = world.source.fetches
+        sessions = []
+        for _ in range(100):
+            sessions.append(world.refused(1))
+            await clock.advance(0.1)
+        assert 19 <= world.source.fetches - fetches <= 21
+        for session in sessions:
+            session.cancel()
+        await asyncio.wait(sessions)
+
+
+async def test_the_secret_first_and_the_database_later_needs_no_second_change(clock: ManualClock) -> None:
+    async with running(World(clock, Stage(), Database("one"))) as world:
+        assert world.database is not None
+        world.source.show("two")
+        await clock.advance(300)
+        assert world.password == "one"
+        world.database.password = "two"
+        tries = len(world.database.tries)
+        session = world.refused(1)
+        await clock.advance(0.26)
+        newer = await session
+        assert newer is not None
+        assert newer.version == 2
+        assert len(world.database.tries) == tries + 1
+
+
+async def test_the_database_first_and_the_secret_later_ends_the_wait(clock: ManualClock) -> None:
+    async with running(World(clock, Stage(), Database("one"))) as world:
+        assert world.database is not None
+        await clock.advance(10)
+        world.database.password = "two"
+        session = world.refused(1)
+        await clock.advance(0.9)
+        assert not session.done()
+        world.source.show("two")
+        await clock.advance(0.3)
+        newer = await session
+        assert newer is not None
+        assert newer.version == 2
+
+
+async def test_a_refusal_heard_during_a_trial_causes_another(clock: ManualClock) -> None:
+    async with running(World(clock, Stage(), Database("one"))) as world:
+        assert world.database is not None
+        await clock.advance(1)
+        world.database.gate.clear()
+        world.source.show("two")
+        await clock.settle()
+        # The trial under way was refused already; now the database changes, and a session is refused.
+        world.database.password = "two"
+        session = world.refused(1)
+        await clock.settle()
+        world.database.gate.set()
+        await clock.advance(0.26)
+        newer = await session
+        assert newer is not None
+        assert newer.version == 2
+        assert [shown for _, shown in world.database.tries] == ["two", "two"]
+
+
+async def test_a_refusal_of_what_is_no_longer_current_causes_nothing(clock: ManualClock) -> None:
+    async with running(World(clock, Stage(), None)) as world:
+        world.source.show("two")
+        await clock.advance(1)
+        fetches = world.source.fetches
+        world.keeper.ask(1)
+        await clock.advance(1)
+        assert world.source.fetches == fetches
+
+
+async def test_a_refusal_is_logged_once_for_each_version(clock: ManualClock, logged: Logged) -> None:
+    async with running(World(clock, Stage(), Database())) as world:
+        for _ in range(3):
+            world.keeper.ask(1)
+        world.keeper.ask(None)
+        await clock.advance(1)
+    lines = [line for line in logged() if line["event"] == "credential refused by upstream"]
+    assert [line["version"] for line in lines] == [1]
+
+
+# A source in trouble
+
+
+async def test_a_failing_source_leaves_the_last_good_value(clock: ManualClock, logged: Logged) -> None:
+    async with running(World(clock, Stage(), Database())) as world:
+        world.source.fail("the file is gone")
+        await clock.advance(100)
+        assert world.password == "one"
+        assert world.error == "the file is gone"
+        assert world.metrics.refreshes["source_failed"] > 5
+        assert world.metrics.last_success == pytest.approx(clock.wall() - 100)
+        world.source.show("one")
+        await clock.advance(1)
+        assert world.error is None
+        assert world.metrics.last_success >= clock.wall() - 1
+    warnings = [line for line in logged() if line["level"] == "warning"]
+    assert [line["error"] for line in warnings] == ["the file is gone"]
+    assert [line["event"] for line in logged()].count("credential source recovered") == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({}, "there is no password"),
+        ({"username": b"app", "password": b""}, "the password is empty"),
+        ({"password": b"two"}, "the username is gone"),
+    ],
+)
+async def test_an_empty_or_half_written_value_leaves_the_last_good_one(
+    clock: ManualClock, fields: dict[str, bytes], words: str
+) -> None:
+    async with running(World(clock, Stage(), None)) as world:
+        world.source.fields = fields
+        world.source.tell()
+        await clock.advance(1)
+        assert world.password == "one"
+        assert words in (world.error or "")
+        assert world.metrics.refreshes["source_failed"] >= 1
+
+
+async def test_a_source_that_fails_at_first_is_asked_until_it_does_not(clock: ManualClock) -> None:
+    source = Stage(tells=False)
+    source.fail("not yet")
+    async with running(World(clock, source, Database())) as world:
+        await clock.advance(60)
+        assert world.store.current("db") is None
+        assert world.version == 0
+        assert source.fetches < 30
+        source.show("one")
+        await clock.advance(31)
+        assert world.password == "one"
+
+
+async def test_a_source_s_own_fault_is_named_by_its_type_only(clock: ManualClock) -> None:
+    secret = canary()
+    source = Stage()
+    source.fail(ValueError(secret))
+    async with running(World(clock, source, Database())) as world:
+        assert world.error == "credential 'db': the source failed with ValueError"
+
+
+async def test_a_source_that_never_answers_is_cut_off(clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rotation, "LONGEST_FETCH", 0.02)
+    source = Stage()
+    source.gate.clear()
+    async with running(World(clock, source, Database())) as world:
+        await asyncio.sleep(0.1)
+        assert world.error == "credential 'db': the source gave no answer within 0.02 s"
+
+
+async def test_a_value_that_has_expired_on_arrival_is_not_taken(clock: ManualClock) -> None:
+    source = Stage()
+    source.not_after = clock.wall()
+    async with running(World(clock, source, Database())) as world:
+        assert world.store.current("db") is None
+        assert "expired" in (world.error or "")
+
+
+async def test_a_broken_watch_is_mended_and_looked_through(clock: ManualClock, logged: Logged) -> None:
+    async with running(World(clock, Stage(), None)) as world:
+        world.source.tell(RuntimeError("inotify is out of order"))
+        await clock.settle()
+        world.source.fields["password"] = b"two"
+        assert world.password == "one"
+        await clock.advance(31)
+        assert world.password == "two"
+        assert world.source.watches == 2
+    assert "credential not watched" in [line["event"] for line in logged()]
+
+
+async def test_warnings_are_logged_and_shown(clock: ManualClock, logged: Logged) -> None:
+    source = Stage()
+    source.advice = ("mounted with subPath",)
+    async with running(World(clock, source, None)) as world:
+        (status,) = world.store.snapshot()
+        assert status.warnings == ("mounted with subPath",)
+        assert status.source == "stage"
+    assert "mounted with subPath" in [line.get("error") for line in logged() if line["level"] == "warning"]
+
+
+async def test_warnings_that_cannot_be_had_hinder_nothing(clock: ManualClock, logged: Logged) -> None:
+    source = Stage()
+    source.advice = RuntimeError("no /proc")
+    async with running(World(clock, source, None)) as world:
+        source.show("two")
+        await clock.advance(1)
+        assert world.password == "two"
+    assert "credential source not examined" in [line["event"] for line in logged()]
+
+
+# Time
+
+
+async def test_a_source_that_cannot_tell_is_polled(clock: ManualClock) -> None:
+    async with running(World(clock, Stage(tells=False), None, poll=30.0)) as world:
+        await clock.advance(29)
+        assert world.source.fetches == 1
+        await clock.advance(300)
+        assert world.source.fetches == 11
+
+
+async def test_a_source_that_tells_is_not_polled(clock: ManualClock) -> None:
+    async with running(World(clock, Stage(), None, poll=30.0)) as world:
+        await clock.advance(3600)
+        assert world.source.fetches == 1
+
+
+async def test_a_source_that_cannot_change_is_asked_once_and_nobody_waits_for_it(clock: ManualClock) -> None:
+    async with running(World(clock, Fixed(), None, poll=30.0)) as world:
+        await clock.advance(3600)
+        assert world.source.fetches == 1
+        assert world.source.watches == 0
+        assert await world.store.refused("db", 1, timeout=60.0) is None
+
+
+async def test_a_value_with_an_end_is_renewed_at_about_two_thirds_of_its_life(clock: ManualClock) -> None:
+    source = Stage(tells=False)
+    source.not_after = clock.wall() + 900
+    async with running(World(clock, source, None, poll=30.0)) as world:
+        await clock.advance(539)
+        assert source.fetches == 1
+        source.not_after = clock.wall() + 900
+        source.show("two")
+        await clock.advance(62)
+        assert (source.fetches, world.password) == (2, "two")
+        assert world.metrics.expires == source.not_after
+
+
+async def test_a_wall_clock_that_jumps_over_the_end_is_noticed_within_a_poll(clock: ManualClock) -> None:
+    source = Stage(tells=False)
+    source.not_after = clock.wall() + 36_000
+    async with running(World(clock, source, None, poll=30.0)) as world:
+        await clock.advance(31)
+        clock.jump(36_000)
+        source.not_after = clock.wall() + 36_000
+        source.show("two")
+        await clock.advance(31)
+        assert world.password == "two"
+
+
+async def test_use_of_an_expired_value_makes_the_keeper_look_at_once(clock: ManualClock) -> None:
+    source = Stage(tells=False)
+    source.not_after = clock.wall() + 36_000
+    async with running(World(clock, source, Database("two"), poll=3600.0)) as world:
+        await clock.advance(10)
+        clock.jump(36_000)
+        source.not_after = clock.wall() + 36_000
+        source.show("two")
+        with pytest.raises(CredentialError):
+            world.store.require("db")
+        await clock.settle()
+        assert world.store.require("db").version == 2
+
+
+# Beginning and end
+
+
+async def test_a_new_keeper_of_the_same_name_takes_over_without_a_gap(clock: ManualClock) -> None:
+    async with running(World(clock, Stage(), Database("two"))) as world:
+        assert world.database is not None
+        other = Stage()
+        other.show("two")
+        async with running(world, world.another(other)):
+            assert (world.password, world.version) == ("two", 2)
+            assert world.database.tries == [(2, "two")]
+        same = Stage()
+        same.show("two")
+        async with running(world, world.another(same)):
+            assert world.version == 2
+            assert len(world.database.tries) == 1
+
+
+async def test_the_value_stays_when_its_keeper_is_stopped_in_the_middle_of_a_fetch(clock: ManualClock) -> None:
+    async with running(World(clock, Stage(), None)) as world:
+        world.source.gate.clear()
+        world.source.show("two")
+        await clock.advance(1)
+    assert world.password == "one"
+    assert clock.sleepers == 0
+
+
+async def test_one_look_can_be_had_without_a_keeper_at_work(clock: ManualClock) -> None:
+    world = World(clock, Stage(), None)
+    await world.keeper.look()
+    assert world.password == "one"
+
+
+async def test_no_value_is_ever_logged(clock: ManualClock, logged: Logged) -> None:
+    secrets = [canary("first"), canary("second"), canary("third")]
+    source = Stage()
+    source.show(secrets[0])
+    async with running(World(clock, source, Database(secrets[1]))) as world:
+        for secret in secrets[1:]:
+            source.show(secret)
+            world.keeper.ask(world.version)
+            await clock.advance(1)
+        source.fail(ValueError(secrets[2]))
+        await clock.advance(1)
+        shown = repr(world.store.snapshot()) + repr(vars(world.keeper)) + repr(logged())
+    assert not [secret for secret in secrets if secret in shown]

@@ -1,0 +1,637 @@
+"""A stream must behave alike over TCP, unix sockets and both versions of TLS; what differs is tested by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import ssl
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from ambassador.net.flow import HIGH_WATER, LIMIT
+from ambassador.net.stream import Stream, TlsFailed
+from tests.support.sockets import everything, reset, tcp_pair
+
+KINDS = ("tcp", "unix", "tls1.2", "tls1.3")
+TLS = ("tls1.2", "tls1.3")
+
+Pair = tuple[Stream, Stream]
+Connect = Callable[..., Awaitable[Pair]]
+
+every_kind = pytest.mark.parametrize("kind", KINDS)
+every_tls = pytest.mark.parametrize("kind", TLS)
+
+
+class Basin:
+    """A sink that remembers, and may stop the stream that pours into it."""
+
+    def __init__(self, stream: Stream, *, pause_after: int | None = None) -> None:
+        self.stream = stream
+        self.chunks: list[bytes] = []
+        self.events: list[str] = []
+        self.pause_after = pause_after
+        self.changed = asyncio.Event()
+
+    def data(self, chunk: bytes) -> None:
+        self.chunks.append(chunk)
+        self.changed.set()
+        if self.pause_after is not None and len(self.bytes) >= self.pause_after:
+            self.pause_after = None
+            self.stream.pause_reading()
+
+    def eof(self) -> None:
+        self._note("eof")
+
+    def lost(self, error: BaseException | None) -> None:
+        self._note("lost" if error is None else f"lost {type(error).__name__}")
+
+    def pause(self) -> None:
+        self._note("pause")
+
+    def resume(self) -> None:
+        self._note("resume")
+
+    @property
+    def bytes(self) -> bytes:
+        return b"".join(self.chunks)
+
+    async def until(self, true: Callable[[], bool]) -> None:
+        async with asyncio.timeout(5):
+            while not true():
+                self.changed.clear()
+                await self.changed.wait()
+
+    def _note(self, event: str) -> None:
+        self.events.append(event)
+        self.changed.set()
+
+
+async def read_all(stream: Stream) -> bytes:
+    parts = []
+    while part := await stream.read():
+        parts.append(part)
+    return b"".join(parts)
+
+
+async def read_exactly(stream: Stream, count: int) -> bytes:
+    parts = b""
+    while len(parts) < count:
+        part = await stream.read()
+        assert part, "ended early"
+        parts += part
+    return parts
+
+
+async def write_all(stream: Stream, data: bytes, piece: int = 100_000) -> None:
+    for at in range(0, len(data), piece):
+        stream.write(data[at : at + piece])
+        await stream.drained()
+
+
+async def pause(seconds: float = 0.05) -> None:
+    """Let what is under way arrive."""
+    await asyncio.sleep(seconds)
+
+
+# Reading and writing
+
+
+@every_kind
+async def test_bytes_go_both_ways(connect: Connect, kind: str) -> None:
+    near, far = await connect(kind)
+    near.write(b"ping")
+    assert await far.read() == b"ping"
+    far.write(b"pong")
+    assert await near.read() == b"pong"
+
+
+@every_kind
+async def test_much_data_arrives_whole_both_ways_at_once(connect: Connect, kind: str) -> None:
+    near, far = await connect(kind)
+    data, other = os.urandom(4 << 20), os.urandom(4 << 20)
+
+    async def send(stream: Stream, what: bytes) -> None:
+        await write_all(stream, what)
+        stream.write_eof()
+
+    _, _, at_far, at_near = await asyncio.gather(send(near, data), send(far, other), read_all(far), read_all(near))
+    assert hashlib.sha256(at_far).digest() == hashlib.sha256(data).digest()
+    assert hashlib.sha256(at_near).digest() == hashlib.sha256(other).digest()
+
+
+@every_kind
+async def test_one_write_longer_than_any_buffer_arrives_whole(connect: Connect, kind: str) -> None:
+    near, far = await connect(kind)
+    data = os.urandom(3 << 20)
+    near.write(data)
+    assert await read_exactly(far, len(data)) == data
+
+
+@every_kind
+async def test_writing_nothing_sends_nothing(connect: Connect, kind: str) -> None:
+    near, far = await connect(kind)
+    near.write(b"")
+    near.write(b"x")
+    assert await far.read() == b"x"
+
+
+@every_kind
+@pytest.mark.parametrize("limit", [1, 1000, LIMIT])
+async def test_unread_bytes_never_exceed_the_limit(connect: Connect, kind: str, limit: int) -> None:
+    near, far = await connect(kind, limit=limit)
+    data = os.urandom(400_000 if limit > 1 else 2_000)
+    sent = asyncio.gather(write_all(near, data))
+    await pause()
+    assert far.buffered == limit
+    received = b""
+    while len(received) < len(data):
+        part = await far.read()
+        assert len(part) <= limit
+        received += part
+    await sent
+    assert received == data
+
+
+@every_kind
+async def test_what_is_put_back_is_read_again_first(connect: Connect, kind: str) -> None:
+    near, far = await connect(kind)
+    near.write(b"one two")
+    assert await far.read() == b"one two"
+    far.unread(b"two")
+    assert far.buffered == 3
+    assert await far.read() == b"two"
+    near.write(b"three")
+    assert await far.read() == b"three"
+
+
+async def test_a_cancelled_read_loses_nothing(connect: Connect) -> None:
+    near, far = await connect()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await far.read()
+    near.write(b"later")
+    assert await far.read() == b"later"
+
+
+@every_kind
+async def test_drained_waits_until_the_peer_takes_what_was_written(connect: Connect, kind: str) -> None:
+    near, far = await connect(kind)
+    far.pause_reading()
+    await near.drained()
+    near.write(bytes(16 << 20))
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await near.drained()
+    far.resume_reading()
+    drained = asyncio.gather(near.drained())
+    await read_exactly(far, 16 << 20)
+    await drained
+
+
+@every_kind
+async def test_drained_fails_when_the_connection_is_lost(connect: Connect, kind: str) -> None:
+    near, far = await connect(kind)
+    far.pause_reading()
+    near.write(bytes(16 << 20))
+    waiting = asyncio.gather(near.drained(), return_exceptions=True)
+    await pause()
+    far.abort()
+    (outcome,) = await waiting
+    assert isinstance(outcome, ConnectionError)
+    with pytest.raises(ConnectionError):
+        await near.drained()
+
+
+# Half-close
+
+
+@every_kind
+async def test_one_side_may_end_and_still_be_answered(connect: Connect, kind: str) -> None:
+    near, far = await connect(kind)
+    near.write(b"question")
+    near.write_eof()
+    assert await read_all(far) == b"question"
+    assert await far.read() == b""
+    for part in (b"answer", b" in ", b"parts"):
+        far.write(part)
+        await pause(0.01)
+    far.write_eof()
+    assert await read_all(near) == b"answer in parts"
+    assert not near.truncated
+    assert not far.truncated
+
+
+@every_kind
+async def test_after_the_end_of_our_side_writing_does_nothing(connect: Connect, kind: str) -> None:
+    near, far = await connect(kind)
+    near.write_eof()
+    near.write_eof()
+    near.write(b"too late")
+    assert await read_all(far) == b""
+
+
+@every_kind
+async def test_an_end_goes_out_behind_everything_written(connect: Connect, kind: str) -> None:
+    near, far = await connect(kind)
+    data = os.urandom(2 << 20)
+    near.write(data)
+    near.write_eof()
+    assert await read_all(far) == data
+
+
+@every_kind
+async def test_our_end_does_not_disturb_what_waits_to_be_read(connect: Connect, kind: str) -> None:
+    near, far = await connect(kind)
+    near.pause_reading()
+    data = os.urandom(1 << 20)
+    sent = asyncio.gather(write_all(far, data))
+    await pause()
+    near.write_eof()
+    assert await far.read() == b""
+    near.resume_reading()
+    assert await read_exactly(near, len(data)) == data
+    await sent
+    far.write_eof()
+    assert await near.read() == b""
+
+
+@every_tls
+@pytest.mark.parametrize("cut", [1, 4, 5, 6, 20, 1000, -1])
+async def test_our_end_in_the_middle_of_a_record_of_theirs_breaks_nothing(
+    connect: Connect, kind: str, cut: int
+) -> None:
+    """OpenSSL's second SSL_shutdown reads the record that has half arrived."""
+    near, far = await connect(kind)
+    engine = far._engine
+    assert engine is not None
+    caught: list[bytes] = []
+    send, engine._send = engine._send, caught.append
+    far.write(b"r" * 3000)
+    engine._send = send
+    record = b"".join(caught)
+    send(record[:cut])
+    await pause(0.02)
+    near.write_eof()
+    assert await far.read() == b""
+    send(record[cut:])
+    assert await read_exactly(near, 3000) == b"r" * 3000
+    far.write(b"more")
+    assert await near.read() == b"more"
+    far.write_eof()
+    assert await near.read() == b""
+
+
+# Pouring
+
+
+@every_kind
+async def test_pouring_begins_with_what_is_buffered(connect: Connect, kind: str) -> None:
+    near, far = await connect(kind)
+    near.write(b"first ")
+    await pause()
+    assert far.buffered == 6
+    far.unread(b"zeroth ")
+    basin = Basin(far)
+    far.pour(basin)
+    assert basin.bytes == b"zeroth first "
+    near.write(b"second")
+    await basin.until(lambda: basin.bytes == b"zeroth first second")
+    near.write_eof()
+    await basin.until(lambda: basin.events == ["eof"])
+
+
+@every_kind
+async def test_pouring_after_the_end_tells_of_it_after_the_bytes(connect: Connect, kind: str) -> None:
+    near, far = await connect(kind)
+    near.write(b"all")
+    near.write_eof()
+    await pause()
+    basin = Basin(far)
+    far.pour(basin)
+    assert (basin.bytes, basin.events) == (b"all", ["eof"])
+
+
+async def test_pouring_a_lost_stream_tells_of_bytes_and_loss(connect: Connect) -> None:
+    near, far = await connect()
+    near.write(b"last words")
+    await pause()
+    near.abort()
+    await far.wait_closed(5)
+    basin = Basin(far)
+    far.pour(basin)
+    assert basin.events == ["lost ConnectionResetError"]
+
+
+@every_kind
+async def test_a_pause_holds_everything_back_and_resuming_delivers_it(connect: Connect, kind: str) -> None:
+    near, far = await connect(kind)
+    basin = Basin(far, pause_after=1)
+    far.pour(basin)
+    data = os.urandom(4 << 20)
+    sent = asyncio.gather(write_all(near, data))
+    await basin.until(lambda: bool(basin.chunks))
+    held = len(basin.bytes)
+    await pause()
+    assert len(basin.bytes) == held <= 256 * 1024
+    far.resume_reading()
+    await basin.until(lambda: len(basin.bytes) == len(data))
+    await sent
+    assert basin.bytes == data
+
+
+@every_kind
+async def test_many_pauses_lose_and_reorder_nothing(connect: Connect, kind: str) -> None:
+    near, far = await connect(kind)
+    basin = Basin(far)
+    far.pour(basin)
+    data = os.urandom(2 << 20)
+
+    async def send() -> None:
+        await write_all(near, data, 30_000)
+        near.write_eof()
+
+    sent = asyncio.gather(send())
+    while "eof" not in basin.events:
+        basin.pause_after = len(basin.bytes) + 1
+        far.resume_reading()
+        await asyncio.sleep(0)
+    await sent
+    assert basin.bytes == data
+
+
+@every_kind
+async def test_a_sink_is_told_when_to_stop_writing_and_when_to_go_on(connect: Connect, kind: str) -> None:
+    near, far = await connect(kind)
+    basin = Basin(near)
+    near.pour(basin)
+    far.pause_reading()
+    await pause(0.01)
+    while "pause" not in basin.events:
+        near.write(bytes(HIGH_WATER))
+        await asyncio.sleep(0)
+    far.resume_reading()
+    far.pour(Basin(far))
+    await basin.until(lambda: basin.events == ["pause", "resume"])
+
+
+async def test_a_sink_that_comes_to_a_choked_stream_is_told_at_once(connect: Connect) -> None:
+    near, far = await connect()
+    far.pause_reading()
+    near.write(bytes(16 << 20))
+    basin = Basin(near)
+    near.pour(basin)
+    assert basin.events == ["pause"]
+
+
+@every_kind
+async def test_after_pouring_a_stream_can_be_awaited_again(connect: Connect, kind: str) -> None:
+    near, far = await connect(kind)
+    basin = Basin(far)
+    far.pour(basin)
+    near.write(b"poured")
+    await basin.until(lambda: basin.bytes == b"poured")
+    far.unpour()
+    far.unpour()
+    near.write(b"awaited")
+    assert await far.read() == b"awaited"
+    second = Basin(far)
+    far.pour(second)
+    near.write_eof()
+    await second.until(lambda: second.events == ["eof"])
+    assert basin.events == []
+
+
+@every_kind
+async def test_a_sink_may_stop_pouring_in_the_middle_of_the_bytes(connect: Connect, kind: str) -> None:
+    near, far = await connect(kind)
+
+    class Once(Basin):
+        def data(self, chunk: bytes) -> None:
+            super().data(chunk)
+            self.stream.unpour()
+
+    basin = Once(far)
+    far.pour(basin)
+    data = os.urandom(300_000)
+    sent = asyncio.gather(write_all(near, data))
+    await basin.until(lambda: bool(basin.chunks))
+    rest = await read_exactly(far, len(data) - len(basin.bytes))
+    assert len(basin.chunks) == 1
+    assert basin.bytes + rest == data
+    await sent
+
+
+# Ends
+
+
+@every_kind
+async def test_last_words_arrive_though_the_peer_is_still_talking(connect: Connect, kind: str) -> None:
+    """Closing a socket with unread bytes in it resets the connection, and the reset may overtake them."""
+    near, far = await connect(kind)
+    for _ in range(20):
+        near.write(b"chatter" * 1000)
+    far.write(b"go away")
+    far.close()
+    assert await read_all(near) == b"go away"
+    near.close()
+    await far.wait_closed(5)
+    await near.wait_closed(5)
+    assert far.closed
+    assert near.closed
+
+
+@every_kind
+async def test_closing_sends_all_that_was_written(connect: Connect, kind: str) -> None:
+    near, far = await connect(kind)
+    data = os.urandom(4 << 20)
+    far.write(data)
+    far.close()
+    far.close()
+    assert not far.closed
+    assert await read_all(near) == data
+
+
+async def test_closing_waits_as_long_as_a_slow_reader_makes_progress(connect: Connect) -> None:
+    near, far = await connect()
+    far.write(bytes(12 << 20))
+    near.pause_reading()
+    far.close(linger=0.1)
+    got = 0
+    near.resume_reading()
+    while part := await near.read():
+        got += len(part)
+        if got % (1 << 20) < len(part):
+            await pause(0.05)
+    assert got == 12 << 20
+
+
+@every_kind
+async def test_closing_gives_up_on_a_peer_that_reads_nothing(connect: Connect, kind: str) -> None:
+    near, far = await connect(kind)
+    near.pause_reading()
+    far.write(bytes(16 << 20))
+    far.close(linger=0.05)
+    await pause(0.4)
+    assert far.closed
+
+
+@every_kind
+async def test_closing_gives_up_on_a_peer_that_never_ends(connect: Connect, kind: str) -> None:
+    near, far = await connect(kind)
+    far.write(b"bye")
+    far.close(linger=0.05)
+    await pause(0.2)
+    assert far.closed
+    assert await read_all(near) == b"bye"
+    assert not near.closed
+
+
+@every_kind
+async def test_closing_without_lingering_is_at_once(connect: Connect, kind: str) -> None:
+    near, far = await connect(kind)
+    far.close(linger=0)
+    assert await near.read() == b""
+    await pause(0.01)
+    assert far.closed
+
+
+@every_kind
+async def test_closing_when_the_peer_has_ended_is_at_once(connect: Connect, kind: str) -> None:
+    near, far = await connect(kind)
+    near.write_eof()
+    assert await far.read() == b""
+    far.close()
+    await pause(0.01)
+    assert far.closed
+
+
+@every_kind
+async def test_a_sink_hears_of_a_close_from_our_side(connect: Connect, kind: str) -> None:
+    near, far = await connect(kind)
+    basin = Basin(far)
+    far.pour(basin)
+    far.close(linger=0)
+    await basin.until(lambda: basin.events == ["lost"])
+    near.write(b"nobody there")
+    assert basin.chunks == []
+
+
+async def test_aborting_resets_the_connection(connect: Connect) -> None:
+    near, far = await connect()
+    far.write(bytes(16 << 20))
+    far.abort()
+    far.abort()
+    with pytest.raises(ConnectionResetError):
+        await read_all(near)
+    await far.wait_closed(5)
+    with pytest.raises(ConnectionAbortedError):
+        await far.read()
+
+
+@every_kind
+async def test_nothing_can_be_done_with_a_closed_stream_and_nothing_breaks(connect: Connect, kind: str) -> None:
+    near, far = await connect(kind)
+    near.abort()
+    await near.wait_closed(5)
+    assert near.closed
+    near.write(b"x")
+    near.write_eof()
+    near.pause_reading()
+    near.resume_reading()
+    near.close()
+    near.abort()
+    await near.wait_closed(0)
+    with pytest.raises(ConnectionError):
+        await near.read()
+    with pytest.raises(TlsFailed):
+        await near.start_tls(ssl.create_default_context(), server_side=False, server_hostname="localhost")
+    with contextlib.suppress(ConnectionError):
+        assert await far.read() == b""
+
+
+@every_kind
+async def test_closing_wakes_who_reads(connect: Connect, kind: str) -> None:
+    near, _ = await connect(kind)
+    reading = asyncio.gather(near.read(), return_exceptions=True)
+    await pause(0.01)
+    near.close()
+    (outcome,) = await reading
+    assert isinstance(outcome, ConnectionAbortedError)
+
+
+@every_kind
+async def test_waiting_for_the_end_ends_it_at_the_deadline(connect: Connect, kind: str) -> None:
+    near, far = await connect(kind)
+    far.close(linger=60)
+    await far.wait_closed(0.02)
+    assert far.closed
+    with contextlib.suppress(ConnectionError):
+        assert await read_all(near) == b""
+
+
+@pytest.mark.parametrize("poured", [False, True])
+async def test_a_reset_is_told(connect: Connect, poured: bool) -> None:
+    near, far = await connect()
+    basin = Basin(far)
+    if poured:
+        far.pour(basin)
+    near.abort()
+    if poured:
+        await basin.until(lambda: basin.events == ["lost ConnectionResetError"])
+    else:
+        with pytest.raises(ConnectionResetError):
+            await far.read()
+
+
+async def test_bytes_read_before_a_reset_can_still_be_had(connect: Connect) -> None:
+    near, far = await connect()
+    near.write(b"before")
+    await pause()
+    near.abort()
+    await far.wait_closed(5)
+    assert await far.read() == b"before"
+    with pytest.raises(ConnectionResetError):
+        await far.read()
+
+
+# Facts
+
+
+async def test_the_ends_of_a_tcp_connection_are_known(connect: Connect) -> None:
+    near, far = await connect("tcp")
+    assert near.peer == far.local
+    assert near.peer.host == "127.0.0.1"
+    assert near.peer.address == f"127.0.0.1:{near.peer.port}"
+    assert near.tls is None
+
+
+async def test_who_is_at_a_unix_socket_is_known(connect: Connect) -> None:
+    near, _ = await connect("unix")
+    assert (near.peer.uid, near.peer.gid, near.peer.pid) == (os.getuid(), os.getgid(), os.getpid())
+
+
+async def test_a_connection_that_is_gone_already_cannot_be_adopted() -> None:
+    near, far = tcp_pair()
+    reset(far)
+    near.setblocking(False)
+    await pause(0.01)
+    with pytest.raises(OSError, match="not connected"):
+        await Stream.adopt(near)
+    assert near.fileno() == -1
+
+
+async def test_a_cancelled_adoption_leaves_no_socket() -> None:
+    near, far = tcp_pair()
+    near.setblocking(False)
+    adoption = asyncio.gather(Stream.adopt(near))
+    await asyncio.sleep(0)
+    adoption.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await adoption
+    await pause(0.01)
+    assert near.fileno() == -1
+    assert everything(far) == b""
+    far.close()
