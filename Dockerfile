@@ -9,20 +9,20 @@ RUN apt-get update \
  && apt-get install --yes --no-install-recommends gcc libc6-dev \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
-COPY .ci .ci
-COPY pyproject.toml ./
+COPY .ci/pip-*.whl /pip.whl
+COPY .ci/constraints.txt pyproject.toml ./
 # What changes seldom comes first, so that a change of ours does not fetch everything again.
 RUN python3 -m venv --without-pip /opt/ambassador \
  && python3 -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" \
     > requirements.txt \
- && python3 .ci/pip-*.whl/pip --python /opt/ambassador/bin/python install --no-cache-dir --no-compile \
-    --constraint .ci/constraints.txt --requirement requirements.txt
+ && python3 /pip.whl/pip --python /opt/ambassador/bin/python install --no-cache-dir --no-compile \
+    --constraint constraints.txt --requirement requirements.txt
 COPY README.md LICENSE ./
 COPY ambassador ambassador
 # The root file system will be read-only, so Python's bytecode is made here; by hash, not by time, it is the same each time.
-RUN python3 .ci/pip-*.whl/pip --python /opt/ambassador/bin/python install --no-cache-dir --no-compile \
-    --no-deps --build-constraint .ci/constraints.txt . \
- && /opt/ambassador/bin/python -c "from ambassador.wire.scan import SCAN; assert SCAN == 'compiled', SCAN" \
+RUN python3 /pip.whl/pip --python /opt/ambassador/bin/python install --no-cache-dir --no-compile \
+    --no-deps --build-constraint constraints.txt . \
+ && /opt/ambassador/bin/python -I -c "from ambassador.wire.scan import SCAN; assert SCAN == 'compiled', SCAN" \
  && find /opt/ambassador -name __pycache__ -prune -exec rm -rf {} + \
  && /opt/ambassador/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/ambassador/lib
 

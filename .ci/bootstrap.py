@@ -119,7 +119,15 @@ def install_node_clients() -> None:
     if stamp.exists() and stamp.read_text() == wanted:
         return
     say("installing Node.js clients")
-    quiet = ["--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
+    # Without a network it shall give up soon: only some tests depend on it.
+    quiet = [
+        "--ignore-scripts",
+        "--no-audit",
+        "--no-fund",
+        "--loglevel=error",
+        "--fetch-retries=1",
+        "--fetch-timeout=20000",
+    ]
     done = subprocess.run([npm, "ci", "--prefix", str(NODE), *quiet], stdin=subprocess.DEVNULL)
     if done.returncode:
         say("npm failed: the tests with Node.js clients will be skipped")

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from ambassador.access import candidates
 from ambassador.access.base import Authenticator, Check, Claim, Method, Principal, Refused, Verdict
 from ambassador.access.candidates import Candidate
-from ambassador.config.model import Model
+from ambassador.config.model import Model, Need
 from ambassador.config.types import CredentialName, Duration
 from ambassador.credentials.credential import Credential
 from ambassador.credentials.store import Store
@@ -44,6 +44,10 @@ class PasswordOptions(Model):
     grace: Duration = 120.0
     """How long a password is still accepted after its credential has changed, so that clients can change over.
     Longer than the minute or so in which a changed Secret reaches all pods."""
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        return frozenset({"tls"}) if self.method == "cleartext" else frozenset()
 
     @model_validator(mode="after")
     def _named(self) -> Self:

@@ -110,7 +110,7 @@ def summary(data: dict[str, Any]) -> str:
             f"listener {listener['name']}: {addresses} ({listener['protocol']}), {listener['active']} sessions"
         )
     for upstream in data["upstreams"]:
-        states = ", ".join(f"{endpoint['address']} {endpoint['health']}" for endpoint in upstream["endpoints"])
+        states = ", ".join(f"{endpoint['address']} {endpoint['state']}" for endpoint in upstream["endpoints"])
         lines.append(f"upstream {upstream['name']}: {states}")
     for credential in data["credentials"]:
         error = f", last error: {credential['last_error']}" if credential["last_error"] else ""

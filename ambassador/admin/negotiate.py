@@ -18,7 +18,7 @@ def prefers(accept: str, kind: str, *, over: str) -> bool:
 def _weight(weights: dict[str, float], kind: str) -> tuple[float, int]:
     for rank, pattern in ((2, kind), (1, kind.partition("/")[0] + "/*"), (0, _EVERYTHING)):
         if pattern in weights:
-            return weights[pattern], rank
+            return (weights[pattern], rank) if weights[pattern] else (0.0, 0)
     return 0.0, 0
 
 

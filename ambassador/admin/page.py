@@ -158,16 +158,32 @@ def _ended(one: ListenerStatus) -> Html:
     return join(count(one.total), *words)
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A row of the upstreams: one endpoint, and whether it is the first of its upstream."""
+
+    upstream: UpstreamStatus
+    endpoint: EndpointStatus
+    first: bool
+
+
+_NOWHERE = EndpointStatus(address=DASH, healthy=False, state="no endpoint", connections=0)
+
+
 def _upstreams(snapshot: Snapshot) -> Html:
-    rows = [(one, endpoint) for one in snapshot.upstreams for endpoint in one.endpoints]
-    columns: list[Column[tuple[UpstreamStatus, EndpointStatus]]] = [
-        Column("Upstream", lambda row: row[0].name, repeats=lambda row: row[1] is not row[0].endpoints[0]),
-        Column("Endpoint", lambda row: _code(row[1].address), long=True),
-        Column("Health", lambda row: _health(row[1])),
-        Column("Last error", lambda row: safe(row[1].last_error) or DASH, long=True),
-        Column("Credential", lambda row: row[0].credential or DASH),
-        Column("TLS", lambda row: row[0].tls),
-        Column("Connections", lambda row: count(row[1].connections), number=True),
+    rows = [
+        _Place(one, endpoint, first=number == 0)
+        for one in snapshot.upstreams
+        for number, endpoint in enumerate(one.endpoints or (_NOWHERE,))
+    ]
+    columns: list[Column[_Place]] = [
+        Column("Upstream", lambda row: row.upstream.name, repeats=lambda row: not row.first),
+        Column("Endpoint", lambda row: _code(row.endpoint.address), long=True),
+        Column("Health", lambda row: _health(row.endpoint)),
+        Column("Last error", lambda row: safe(row.endpoint.last_error) or DASH, long=True),
+        Column("Credential", lambda row: row.upstream.credential or DASH),
+        Column("TLS", lambda row: row.upstream.tls),
+        Column("Connections", lambda row: count(row.endpoint.connections), number=True),
     ]
     return _section("Upstreams", len(snapshot.upstreams), columns, rows, "No upstream is configured.")
 

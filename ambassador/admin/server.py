@@ -43,7 +43,7 @@ class AdminServer:
     @property
     def addresses(self) -> tuple[str, ...]:
         """Where it listens; with port 0 asked for, the port that was given."""
-        return tuple(str(bound.local) for bound in self._bound)
+        return tuple(bound.local.address for bound in self._bound)
 
     async def start(self) -> None:
         """Listen at every address, or at none.

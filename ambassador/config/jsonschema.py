@@ -110,7 +110,7 @@ def _kind(union: type[Keyed], kind: str, definitions: dict[str, Schema]) -> Sche
     schema = _of_model(union.options_model(kind), f"#/$defs/{prefix}.{{model}}")
     definitions |= {f"{prefix}.{name}": inner for name, inner in _definitions(schema).items()}
     definitions[prefix] = schema
-    return {"anyOf": [{"$ref": f"#/$defs/{prefix}"}, {"type": "null"}]}
+    return {"anyOf": [{"$ref": f"#/$defs/{prefix}"}, {"type": "null"}], "description": schema.get("description", kind)}
 
 
 def _definitions(schema: Schema) -> Mapping[str, Schema]:

@@ -8,14 +8,14 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from ambassador.config.fault import KeyPath
-from ambassador.config.schema import Config, Listeners
-from ambassador.config.types import FROM_FILE
+from ambassador.config.schema import Config, ListenerSettings
+from ambassador.config.types import FROM_FILE, Name
 
 
 class Remains(Config):
     """A configuration of which parts may be missing; never run, only looked at."""
 
-    listeners: Listeners = Field(default_factory=dict)
+    listeners: dict[Name, ListenerSettings] = Field(default_factory=dict)
 
 
 def salvage(data: Any, faulty: Iterable[KeyPath]) -> Remains | None:

@@ -30,6 +30,7 @@ from ambassador.config.types import (
     Timeout,
     WholeSeconds,
     one_or_list,
+    whole_number,
 )
 
 __all__ = [
@@ -74,7 +75,7 @@ class Keepalive(Model):
     interval: WholeSeconds = 10
     """Time between probes, in whole seconds."""
 
-    count: Annotated[Count, Field(le=127)] = 6
+    count: Annotated[int, Field(ge=1, le=127), BeforeValidator(whole_number)] = 6
     """Unanswered probes after which the connection is dead: with the defaults, two minutes of silence in all."""
 
 
@@ -229,7 +230,7 @@ class Limits(Model):
 class ProxyProtocol(Model):
     """Take the client's address from a PROXY protocol header, version 1 or 2."""
 
-    trusted: Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(one_or_list), Field(min_length=1)]
+    trusted: Annotated[tuple[IPv4Network | IPv6Network, ...], Field(min_length=1), BeforeValidator(one_or_list)]
     """Networks whose word is believed; they must send the header, and nobody else may."""
 
 
@@ -295,7 +296,7 @@ class ListenerSettings(Keyed):
 
 Credentials = Annotated[dict[Name, CredentialSettings], BeforeValidator(_none_means_empty)]
 Upstreams = Annotated[dict[Name, UpstreamSettings], BeforeValidator(_none_means_empty)]
-Listeners = Annotated[dict[Name, ListenerSettings], BeforeValidator(_none_means_empty)]
+Listeners = Annotated[dict[Name, ListenerSettings], Field(min_length=1), BeforeValidator(_none_means_empty)]
 
 
 class Config(Model):
@@ -307,7 +308,7 @@ class Config(Model):
     """The operator's door."""
 
     log: Log = Log()
-    """What is written to standard output."""
+    """What it says of its work."""
 
     workers: Annotated[Count, AfterValidator(_workers), Field(json_schema_extra=RESTART)] = 1
     """Processes. Only one in this version."""
@@ -321,5 +322,5 @@ class Config(Model):
     upstreams: Upstreams = Field(default_factory=dict)
     """Services behind us by name."""
 
-    listeners: Annotated[Listeners, Field(min_length=1)]
+    listeners: Listeners
     """Addresses where clients come in, by name."""

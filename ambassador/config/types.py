@@ -32,6 +32,7 @@ __all__ = [
     "VariableName",
     "WholeSeconds",
     "one_or_list",
+    "whole_number",
     "written_duration",
 ]
 
@@ -92,7 +93,7 @@ def _whole_seconds(value: Any, info: ValidationInfo) -> int:
 
 def _timeout(seconds: float) -> float:
     if seconds <= 0:
-        raise ValueError("must be longer than 0s; to have no such limit, leave the key out")
+        raise ValueError("must be longer than 0s; zero does not turn a limit off")
     return seconds
 
 
@@ -108,7 +109,8 @@ def _size(value: Any) -> int:
     return size
 
 
-def _count(value: Any) -> Any:
+def whole_number(value: Any) -> Any:
+    """Refuse what pydantic would take for an int and a person would not: true, 1.0."""
     if isinstance(value, bool) or not isinstance(value, (int, str)):
         raise ValueError("must be a whole number")  # noqa: TRY004 - pydantic reports ValueErrors, and lets TypeErrors out
     return value
@@ -178,7 +180,8 @@ Size = Annotated[
 ]
 """Bytes as an int; in a file `64KiB`, `1MiB`, or a bare number of bytes."""
 
-Count = Annotated[int, BeforeValidator(_count), Field(ge=1, le=10_000_000)]
+# The bounds stand first: pydantic applies them to the int itself, and only so they reach the JSON Schema.
+Count = Annotated[int, Field(ge=1, le=10_000_000), BeforeValidator(whole_number)]
 """How many: a whole number of at least one."""
 
 Name = Annotated[str, AfterValidator(_name), Shown()]

@@ -233,15 +233,16 @@ class Keeper:
             self._complain(Outcome.SOURCE_FAILED, "credential not read", f"credential {self.name!r}: {flaw}")
             return
         step = plan.weigh(current, found, must_try=self._trial is not None, may_try=asked or self._may_try(found))
-        if step is Step.ADOPT:
+        if current is None or step is Step.ADOPT:
             self._adopt(self._numbered(found), "not tried")
         elif step is Step.NOTHING:
-            self._all_is_well()
-        elif step is Step.RENEW and current is not None:
-            self._store.put(current.renewed(found))
-            self._all_is_well()
+            self._all_is_well(current)
+        elif step is Step.RENEW:
+            renewed = current.renewed(found)
+            self._store.put(renewed)
+            self._all_is_well(renewed)
         elif step is Step.TRY:
-            await self._try(found, current_fails=asked or current is None or current.expired(wall))
+            await self._try(found, current_fails=asked or current.expired(wall))
 
     def _may_try(self, found: Credential) -> bool:
         candidate = self._candidate
@@ -287,11 +288,11 @@ class Keeper:
         self._asked = False
         before = self._store.current(self.name)
         self._store.put(new)
-        self._all_is_well()
+        self._all_is_well(new)
         event = "credential loaded" if before is None else "credential rotated"
         _LOG.info(event, credential=self.name, version=new.version, user=new.username, trial=trial)
 
-    def _all_is_well(self) -> None:
+    def _all_is_well(self, current: Credential) -> None:
         """The source shows the value that is current."""
         if self._complaint is not None:
             _LOG.info("credential source recovered", credential=self.name)
@@ -300,10 +301,8 @@ class Keeper:
         self._store.note(self.name, None)
         self._count(Outcome.OK)
         self._metrics.last_success = self._clock.wall()
-        current = self._store.current(self.name)
-        if current is not None:
-            self._metrics.version = current.version
-            self._metrics.expires = current.not_after
+        self._metrics.version = current.version
+        self._metrics.expires = current.not_after
 
     def _complain(self, outcome: Outcome, event: str, text: str) -> None:
         """The newest answer of the source is of no use; say so once, and look again later."""

@@ -22,15 +22,18 @@ class Secret:
             name): masking it would black out innocent words.
     """
 
-    __slots__ = ("__value",)
+    __slots__ = ("__concealed", "__value")
 
     def __init__(self, value: bytes | str, *, concealed: bool = True) -> None:
         self.__value = value.encode() if isinstance(value, str) else value
+        self.__concealed = concealed
         if concealed:
             conceal(self.__value)
 
     def reveal(self) -> bytes:
         """The bytes themselves. Use them at once and keep no reference."""
+        if self.__concealed:
+            conceal(self.__value)  # masked texts are bounded: those still in use must not be the ones forgotten
         return self.__value
 
     def __eq__(self, other: object) -> bool:

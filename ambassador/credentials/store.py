@@ -49,7 +49,7 @@ class _Entry:
         self.detach()
 
     def detach(self) -> None:
-        self.keeper = object()
+        self.keeper: object | None = None
         self.ask: Ask | None = None
         self.patience = 0.0
         self.source = ""
@@ -104,7 +104,7 @@ class Store:
             return self.require(name)
         except CredentialError:
             self._ask(name, None)
-        await self._wait_for(name, lambda new: not new.expired(self._clock.wall()), timeout)
+        await self._wait_for(self._entry(name), lambda new: not new.expired(self._clock.wall()), timeout)
         return self.require(name)
 
     async def refused(self, name: str, version: int, timeout: float | None = None) -> Credential | None:
@@ -119,11 +119,15 @@ class Store:
         Returns:
             A newer, unexpired value to retry with, once; None when none came in time.
         """
-        current = self.current(name)
-        if current is not None and current.version <= version:
-            self._ask(name, version)
+        entry = self._entries.get(name)
+        if entry is None:
+            return None
+        if (current := entry.cell.value) is not None and current.version <= version:
+            if entry.ask is None:
+                return None
+            entry.ask(version)
         return await self._wait_for(
-            name, lambda new: new.version > version and not new.expired(self._clock.wall()), timeout
+            entry, lambda new: new.version > version and not new.expired(self._clock.wall()), timeout
         )
 
     def subscribe(self, name: str, callback: Callable[[Credential], None]) -> Callable[[], None]:
@@ -161,7 +165,7 @@ class Store:
         entry = self._entry(name)
         entry.detach()
         entry.source, entry.ask, entry.patience = source, ask, patience
-        keeper = entry.keeper
+        keeper = entry.keeper = object()
 
         def leave() -> None:
             if entry.keeper is keeper:
@@ -215,17 +219,14 @@ class Store:
             entry.ask(version)
 
     async def _wait_for(
-        self, name: str, fits: Callable[[Credential], bool], timeout: float | None
+        self, entry: _Entry, fits: Callable[[Credential], bool], timeout: float | None
     ) -> Credential | None:
-        """The current value once it `fits`; None at the end of the wait, or at once when nobody looks for another."""
-        entry = self._entries.get(name)
-        if entry is None:
-            return None
+        """The current value once it `fits`; None at the end of the wait, or at once when it has no keeper."""
         new = entry.cell.value
         try:
             async with asyncio.timeout(entry.patience if timeout is None else timeout):
                 while new is None or not fits(new):
-                    if entry.ask is None:
+                    if entry.keeper is None:
                         return None
                     new = await entry.cell.changed()
         except TimeoutError:

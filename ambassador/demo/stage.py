@@ -82,6 +82,7 @@ class Stage:
         server: the database.
         port: where the ambassador listens, on 127.0.0.1; 5432 if that was free when it was started.
         admin_port: its admin's, 9901 if that was free.
+        psql: the database's own client.
         config: its configuration file.
         log: the file with its log.
     """
@@ -94,6 +95,9 @@ class Stage:
         self.server = PostgresServer(distribution, certificates=self._certificates())
         self._stack.callback(self.server.close)
         self.secret = MountedSecret(self.directory / "secret", _new_login())
+        # Where a person has no psql: the server's own, under a name short enough to be typed.
+        self.psql = self.directory / "psql"
+        self.psql.symlink_to(self.server.tool("psql"))
         self.config = self.directory / "ambassador.yaml"
         self.log = self.directory / "ambassador.log"
         self.port = LISTENER_PORT

@@ -108,7 +108,7 @@ class Session:
             env=environment(stage.directory),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stderr=subprocess.PIPE,
             process_group=0,
         )
 
@@ -133,8 +133,9 @@ class Session:
         if not select.select([self._process.stdout], [], [], ANSWER_WITHIN)[0]:
             raise StageFailed(f"no answer to {query!r} within {ANSWER_WITHIN:g} s")
         line = self._process.stdout.readline().decode(errors="replace").strip()
-        if not line or self._process.poll() is not None:
-            raise StageFailed(f"the session ended: {line}")
+        if not line:
+            _, error = self._process.communicate()
+            raise StageFailed(f"the session ended: {error.decode(errors='replace').strip()}")
         return line
 
 
@@ -180,11 +181,11 @@ def _query(stage: Stage, query: str) -> None:
 
 def _psql(stage: Stage, port: int, user: str = ANYONE) -> list[str]:
     # -w: never ask for a password.
-    return [str(stage.server.tool("psql")), "-w", "-h", "127.0.0.1", "-p", str(port), "-U", user, "-d", DATABASE]
+    return [str(stage.psql), "-w", "-h", "127.0.0.1", "-p", str(port), "-U", user, "-d", DATABASE]
 
 
 def _shown(words: list[str]) -> str:
-    """A command as a person may type it: the program by its name if that would find one."""
+    """A command as a person may type it: without the program's folder if it would be found all the same."""
     program = "psql" if shutil.which("psql") else words[0]
     return " ".join([program, *words[1:]])
 

@@ -82,7 +82,7 @@ def bind(address: Address, *, unix: UnixFile | None = None, backlog: int = BACKL
     """Bind and listen.
 
     A name is bound at the first address it resolves to. `[::]` takes IPv6 only, so that it can stand beside
-    `0.0.0.0`. A unix socket that nobody listens at is replaced, without a moment in which there is none.
+    `0.0.0.0`. A unix socket that nobody listens at is replaced.
 
     Args:
         unix: mode and owner of a unix socket; by default only the same user may connect.
@@ -123,23 +123,21 @@ def _bind_tcp(address: Address, backlog: int) -> socket.socket:
 def _bind_unix(path: str, file: UnixFile, backlog: int) -> socket.socket:
     uid = -1 if file.owner is None else _user(file.owner)
     gid = -1 if file.group is None else _group(file.group)
-    # Bound under another name and renamed when all is set: nobody can connect to it before its mode and owner are
-    # right, and a stale socket gives way in one step. Short, because paths of sockets are (108 bytes, unix(7)).
-    draft = str(Path(path).with_name(f".{os.getpid() % 0x100000:x}"))
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
         with _locked(path):
             _refuse_living(path)
-            Path(draft).unlink(missing_ok=True)
+            Path(path).unlink(missing_ok=True)
+            # The file is born with the socket's own mode: until it has its owner, nobody but our user can connect.
+            # Binding under another name and renaming would hide it better, but ss(8) and clients would see that name.
+            os.fchmod(sock.fileno(), file.mode & 0o700)
+            sock.bind(path)
             try:
-                os.fchmod(sock.fileno(), 0)  # the file is made with the socket's own mode
-                sock.bind(draft)
-                os.chown(draft, uid, gid)
-                Path(draft).chmod(file.mode)
+                os.chown(path, uid, gid)
+                Path(path).chmod(file.mode)
                 sock.listen(backlog)
-                Path(draft).rename(path)
             except BaseException:
-                Path(draft).unlink(missing_ok=True)
+                Path(path).unlink()
                 raise
     except BaseException:
         sock.close()

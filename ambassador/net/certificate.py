@@ -7,6 +7,7 @@ ValueError, never a read past the end.
 from __future__ import annotations
 
 import hashlib
+import re
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -64,6 +65,8 @@ _DIGESTS: dict[str, str] = {
     "2.16.840.1.101.3.4.2.10": "sha3_512",
 }
 """Hashes that the parameters of RSASSA-PSS may name."""
+
+_TIME = re.compile(r"(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)Z", re.ASCII)
 
 _TOO_WEAK = frozenset({"md5", "sha1"})
 
@@ -181,8 +184,12 @@ def _oid(der: bytes, element: _Element) -> str:
 def _time(der: bytes, element: _Element) -> float:
     text = der[element.start : element.end].decode("ascii")
     if element.tag == _UTC_TIME:
-        # Years 50 to 99 are of the last century (RFC 5280, section 4.1.2.5.1); strptime's %y has its border at 69.
+        # Years 50 to 99 are of the last century (RFC 5280, section 4.1.2.5.1).
         text = ("19" if text[:2] >= "50" else "20") + text
     elif element.tag != _GENERALIZED_TIME:
         raise ValueError("a certificate whose validity is no time")
-    return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC).timestamp()
+    found = _TIME.fullmatch(text)
+    if found is None:
+        raise ValueError("a certificate whose validity is no time in UTC")
+    year, month, day, hour, minute, second = map(int, found.groups())
+    return datetime(year, month, day, hour, minute, second, tzinfo=UTC).timestamp()

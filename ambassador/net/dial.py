@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from collections.abc import Sequence
 from typing import Protocol
 
-import aiohappyeyeballs
+from aiohappyeyeballs import AddrInfoType, start_connection
 
 from ambassador.config.address import Address
 from ambassador.errors import Reason, UpstreamError
@@ -19,6 +20,9 @@ _HEAD_START = 0.25
 
 _BUSY_PAUSE = 0.01
 """Seconds before a unix socket whose queue is full is tried again; the kernel offers nothing to wait on."""
+
+
+_NUMERIC = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
 
 
 class Keepalive(Protocol):
@@ -47,19 +51,28 @@ async def dial(
     """
     try:
         async with asyncio.timeout(timeout):
-            sock = await (_unix(address.path, clock) if address.path is not None else _tcp(address))
-            if sock.family != socket.AF_UNIX:
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                keep_alive(sock, keepalive)
-            return await Stream.adopt(sock)
+            return await Stream.adopt(await _connect(address, keepalive, clock))
     except TimeoutError as error:
-        if isinstance(error, OSError) and error.errno is not None:  # the kernel's own ETIMEDOUT
+        if error.errno is not None:  # the kernel's own ETIMEDOUT
             raise _failed(address, error) from error
-        raise UpstreamError(
-            Reason.CONNECT_TIMEOUT, f"cannot connect to {address}: no answer in {timeout:g} s"
-        ) from error
+        words = f"cannot connect to {address}: no answer in {timeout:g} s"
+        raise UpstreamError(Reason.CONNECT_TIMEOUT, words) from error
     except (OSError, UnicodeError) as error:
         raise _failed(address, error) from error
+
+
+async def _connect(address: Address, keepalive: Keepalive | None, clock: Clock) -> socket.socket:
+    if address.path is not None:
+        return await _unix(address.path, clock)
+    found = await resolve(address.host or "", address.port or 0)
+    sock = await start_connection(found, happy_eyeballs_delay=_HEAD_START, interleave=1)
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        keep_alive(sock, keepalive)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 def keep_alive(sock: socket.socket, keepalive: Keepalive | None) -> None:
@@ -71,10 +84,18 @@ def keep_alive(sock: socket.socket, keepalive: Keepalive | None) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, keepalive.count)
 
 
-async def _tcp(address: Address) -> socket.socket:
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
-    return await aiohappyeyeballs.start_connection(found, happy_eyeballs_delay=_HEAD_START, interleave=1, loop=loop)
+async def resolve(host: str, port: int) -> Sequence[AddrInfoType]:
+    """Addresses of a name, in the order to try them (RFC 6724), as getaddrinfo gives them.
+
+    Raises:
+        OSError: there are none, or nobody could say.
+    """
+    try:
+        # An IP address needs nobody to be asked, and no thread to do it in.
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP, flags=_NUMERIC)
+    except socket.gaierror:
+        loop = asyncio.get_running_loop()
+        return await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
 
 
 async def _unix(path: str, clock: Clock) -> socket.socket:

@@ -25,17 +25,20 @@ class TlsFailed(ConnectionError):
 class Engine:
     """TLS on one connection.
 
+    `incoming` takes ciphertext from the peer, `object` gives plaintext; `ready` is True after the handshake.
+
     Args:
         context: what to show and what to trust.
         server_side: whether we are the server of this TLS connection.
         server_hostname: client side only: name or IP address that the certificate is checked for, and sent as SNI.
         send: takes ciphertext for the peer.
+        fail: told when `write` finds that the connection has failed.
 
     Raises:
         TlsFailed: `server_hostname` cannot be a host name.
     """
 
-    __slots__ = ("_closed", "_send", "incoming", "object", "outgoing", "ready")
+    __slots__ = ("_closed", "_fail", "_send", "incoming", "object", "outgoing", "ready")
 
     def __init__(
         self,
@@ -44,12 +47,14 @@ class Engine:
         server_side: bool,
         server_hostname: str | None,
         send: Callable[[bytes], None],
+        fail: Callable[[TlsFailed], None],
     ) -> None:
         self.incoming = ssl.MemoryBIO()
         self.outgoing = ssl.MemoryBIO()
         self.ready = False
         self._closed = False
         self._send = send
+        self._fail = fail
         # A name's final dot makes it absolute for DNS; certificates and SNI have names without it (RFC 6066, 3).
         name = server_hostname.rstrip(".") if server_hostname else None
         if context.check_hostname and not name:
@@ -101,19 +106,17 @@ class Engine:
             raise TlsFailed(explain(error)) from error
 
     def write(self, data: bytes) -> None:
-        """Encrypt and send.
-
-        Raises:
-            TlsFailed: the connection has failed before.
-        """
+        """Encrypt and send. Raises nothing: it stands in for a transport's `write`."""
         try:
             if len(data) <= _PIECE:
-                self.object.write(data)
+                if data:
+                    self.object.write(data)
             else:
                 self._write_long(memoryview(data))
         except ssl.SSLError as error:
-            raise TlsFailed(explain(error)) from error
-        self._send(self.outgoing.read())
+            self._fail(TlsFailed(explain(error)))
+        else:
+            self._send(self.outgoing.read())
 
     def close(self) -> None:
         """Send close_notify, once: we write no more, and may go on reading.
@@ -134,12 +137,20 @@ class Engine:
         if self.outgoing.pending:
             self._send(self.outgoing.read())
 
+    def let_go(self) -> None:
+        """The connection is gone: hold on to nobody, so that nothing needs the garbage collector to be freed."""
+        self._send = self._fail = _ignore
+
     def _write_long(self, view: memoryview) -> None:
         while len(view) > _PIECE:
             self.object.write(view[:_PIECE])
             self._send(self.outgoing.read())
             view = view[_PIECE:]
         self.object.write(view)
+
+
+def _ignore(_: object) -> None:
+    """What is told of a connection that is gone."""
 
 
 def explain(error: Exception) -> str:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 import threading
 from collections.abc import Callable
 from typing import cast
 
 from ambassador.net import peer as peers
-from ambassador.net.engine import RECORD, Engine, TlsFailed
+from ambassador.net.engine import RECORD, Engine, TlsFailed, explain
 from ambassador.net.peer import Peer
 from ambassador.net.sink import Sink
 
@@ -68,6 +69,7 @@ class Flow(asyncio.BufferedProtocol):
         "_held",
         "_limit",
         "_readable",
+        "_rest",
         "_scratch",
         "_sink",
         "_socket",
@@ -95,6 +97,7 @@ class Flow(asyncio.BufferedProtocol):
         self._sink: Sink | None = None
         self._deliver: Callable[[bytes], None] = discard
         self._buffer = b""
+        self._rest: memoryview | None = None  # ciphertext of a long chunk that was not wanted yet
         self._fin = False  # FIN has come
         self._eof = False  # nothing more to read: FIN, or TLS's close_notify
         self._eof_told = False  # and the sink knows
@@ -159,8 +162,11 @@ class Flow(asyncio.BufferedProtocol):
         self._fail_handshake(TlsFailed("the connection was lost"))
         self.write = discard
         self._deliver = discard
+        if self._engine is not None:
+            self._engine.let_go()
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
         for future in (self._readable, self._drained, self._gone):
             wake(future)
         sink, self._sink = self._sink, None
@@ -190,24 +196,56 @@ class Flow(asyncio.BufferedProtocol):
             self._steer()
         wake(self._readable)
 
+    def _received(self, chunk: bytes) -> None:
+        """Ciphertext has come while the stream is poured: no copy into the receive buffer, and one call less."""
+        engine = self._engine
+        if engine is None:
+            return
+        if len(chunk) <= LIMIT:
+            engine.incoming.write(chunk)
+            self._decrypt(engine, len(chunk))
+        else:
+            self._rest = memoryview(chunk)
+            self._decrypt_rest(engine)
+
+    def _decrypt_rest(self, engine: Engine) -> None:
+        # In pieces, because a memory BIO never gives back the room it once grew to.
+        while self._rest and not (self._held or self._closing):
+            engine.incoming.write(self._rest[:LIMIT])
+            self._rest = self._rest[LIMIT:]
+            self._decrypt(engine, RECORD + 1)
+
+    def _swallow_rest(self, engine: Engine) -> None:
+        """Give up the pieces: what is left of a long chunk goes into the engine at once."""
+        if self._rest:
+            engine.incoming.write(self._rest)
+        self._rest = None
+
     def _decrypt(self, engine: Engine, size: int) -> None:
-        """Deliver what TLS holds while it is wanted. The first piece is expected to have at most `size` bytes."""
+        """Deliver what TLS holds while it is wanted. The first piece is expected to have fewer than `size` bytes.
+
+        The hot loop: `Engine.read` and `Engine.pending` are written out here, to save their frames.
+        """
+        read, incoming = engine.object.read, engine.incoming
         try:
             while not (self._held or self._full or self._eof or self._closing):
                 if self._sink is None:
                     size = min(size, self._limit - len(self._buffer))
-                data = engine.read(size)
+                data = read(size)
                 if not data:
-                    if data is not None:
-                        self._end_reading()
+                    self._end_reading()
                     break
                 self._deliver(data)
-                if not engine.pending:
-                    break
-                size = RECORD
-        except TlsFailed as error:
-            self._break(error)
-        if not self._closing:
+                if len(data) < size and not incoming.pending:
+                    break  # the record was read to its end, and there is no other
+                size = RECORD + 1
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLZeroReturnError:
+            self._end_reading()
+        except ssl.SSLError as error:
+            self._break(TlsFailed(explain(error)))
+        if engine.outgoing.pending and not self._closing:
             engine.flush()
 
     def _salvage(self) -> None:
@@ -235,7 +273,8 @@ class Flow(asyncio.BufferedProtocol):
             data, self._buffer = self._buffer, b""
             self._deliver(data)
         if self._engine is not None and self._engine.ready:
-            self._decrypt(self._engine, RECORD)
+            self._decrypt(self._engine, RECORD + 1)
+            self._decrypt_rest(self._engine)
         self._tell_eof()
         self._steer()
 
@@ -272,10 +311,10 @@ class Flow(asyncio.BufferedProtocol):
             self._fail_handshake(error)
             return
         if done:
-            self.write = self._write_tls
+            self.write = engine.write
             self._handshake = None
             handshake.set_result(None)
-            self._decrypt(engine, RECORD)
+            self._decrypt(engine, RECORD + 1)
 
     def _fail_handshake(self, error: TlsFailed) -> None:
         if self._handshake is None:
@@ -287,15 +326,9 @@ class Flow(asyncio.BufferedProtocol):
         self._full = True
         self._steer()
 
-    def _write_tls(self, data: bytes) -> None:
-        if self._engine is not None and data:
-            try:
-                self._engine.write(data)
-            except TlsFailed as error:
-                self._break(error)
-
     def _close_tls(self, engine: Engine) -> None:
         """Send close_notify; what has been received is kept, see `Engine.close`."""
+        self._swallow_rest(engine)
         with contextlib.suppress(TlsFailed):  # which reading on will report
             while engine.ready and engine.pending and (data := engine.read(RECORD)):
                 self._buffer += data

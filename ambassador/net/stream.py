@@ -138,8 +138,13 @@ class Stream(Flow):
         if self._engine is not None or self._sink is not None:
             raise AssertionError("TLS begins once, and not on a poured stream")
         self._engine = Engine(
-            context, server_side=server_side, server_hostname=server_hostname, send=self._transport.write
+            context,
+            server_side=server_side,
+            server_hostname=server_hostname,
+            send=self._transport.write,
+            fail=self._break,
         )
+        self.write = discard  # until it is encrypted: what is said meanwhile, or after a failure, would go in the clear
         self._engine.incoming.write(early + self._buffer)
         self._buffer = b""
         self._handshake = handshake = asyncio.get_running_loop().create_future()
@@ -158,8 +163,8 @@ class Stream(Flow):
         self._deliver = deliver = sink.data
         if self._choked:
             sink.pause()
-        if self._engine is None and self._transport is not None and not self._closed:
-            self._transport.set_protocol(Poured(self, deliver))
+        if self._transport is not None and not self._closed:
+            self._transport.set_protocol(Poured(self, deliver if self._engine is None else self._received))
         self._eof_told = False
         if isinstance(self._error, TlsFailed):
             self._break(self._error)
@@ -174,7 +179,9 @@ class Stream(Flow):
             return
         self._sink = None
         self._deliver = discard if self._closed else self._gather
-        if self._engine is None and self._transport is not None and not self._closed:
+        if self._engine is not None:
+            self._swallow_rest(self._engine)
+        if self._transport is not None and not self._closed:
             self._transport.set_protocol(self)
 
     def pause_reading(self) -> None:

@@ -40,7 +40,6 @@ class Listener:
         self._acceptors: dict[Address, Acceptor] = {}
         self._tasks = Tasks(self._failed)
         self._sweeping: asyncio.Task[None] | None = None
-        self._sweep_interval: float | None = None
 
     @property
     def addresses(self) -> tuple[Address, ...]:
@@ -117,17 +116,22 @@ class Listener:
         self._admitted += 1
 
     def _schedule_sweeps(self) -> None:
-        self._sweep_interval = sweep_interval(self.plan.settings.limits)
-        if self._sweeping is None and self._sweep_interval is not None:
+        if self._sweeping is None and self._sweep_interval() is not None:
             self._sweeping = self._tasks.start(self._sweep(), name=f"sweeps of {self.plan.name}")
 
     async def _sweep(self) -> None:
-        while self._sweep_interval is not None:
-            await self._clock.sleep(self._sweep_interval)
+        while (interval := self._sweep_interval()) is not None:
+            await self._clock.sleep(interval)
             now = self._clock.now()
             for session in tuple(self.sessions):
                 session.sweep(now)
         self._sweeping = None
+
+    def _sweep_interval(self) -> float | None:
+        """The shortest that any plan here asks for: sessions keep the limits they began with."""
+        plans = {id(session.plan): session.plan for session in self.sessions} | {id(self.plan): self.plan}
+        intervals = (sweep_interval(plan.settings.limits) for plan in plans.values())
+        return min((interval for interval in intervals if interval is not None), default=None)
 
     def _failed(self, task: str, error: BaseException) -> None:
         _log.exception("task failed", error, task=task, listener=self.plan.name)

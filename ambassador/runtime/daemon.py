@@ -19,6 +19,7 @@ from ambassador.admin.server import AdminServer
 from ambassador.admin.status import Snapshot
 from ambassador.config.diff import diff
 from ambassador.config.load import ConfigFaults, Loaded, load
+from ambassador.config.schema import UnixSocket
 from ambassador.config.watch import watch
 from ambassador.credentials.store import Store
 from ambassador.errors import ConfigError
@@ -80,6 +81,7 @@ class Daemon:
         self._admin: AdminServer | None = None
         self._tasks = Tasks(self._failed)
         self._reloading = asyncio.Lock()
+        self._reload_queued = False
         self._hurry = asyncio.Event()
         self._leave = asyncio.Event()
         self._skip_delay = False
@@ -119,6 +121,7 @@ class Daemon:
     async def reload(self) -> ReloadResult:
         """Read the file again and apply it, or change nothing."""
         async with self._reloading:
+            self._reload_queued = False
             result = await self._reload()
         wall = self.clock.wall()
         self.last_reload = (result, wall)
@@ -155,7 +158,7 @@ class Daemon:
         Raises:
             ConfigError: an address or a certificate cannot be used; nothing is left running.
         """
-        loop = asyncio.get_running_loop()
+        self._hear_signals()
         config = self._first.config
         try:
             await self._apply(build(self.commons, config))
@@ -167,12 +170,21 @@ class Daemon:
         self.commons.metrics.reload(ok=True, wall=self.clock.wall())
         self._latches.release("configuration")
         self._latches.release("listeners")
-        loop.add_signal_handler(signal.SIGTERM, self.drain)
-        loop.add_signal_handler(signal.SIGINT, self.drain)
-        loop.add_signal_handler(signal.SIGHUP, lambda: self._tasks.start(self.reload(), name="reload"))
         if self.file is not None:
             self._tasks.start(self._follow_file(self.file), name="configuration file")
         self._enter(State.READY)
+
+    def _hear_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self.drain)
+        loop.add_signal_handler(signal.SIGINT, self.drain)
+        loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+
+    def _hang_up(self) -> None:
+        """SIGHUP: reload. However many come while one reload runs, one more follows it."""
+        if not self._reload_queued:
+            self._reload_queued = True
+            self._tasks.start(self.reload(), name="reload")
 
     async def serve(self) -> None:
         """Run until told to leave, then leave."""
@@ -211,14 +223,14 @@ class Daemon:
         try:
             loaded = await asyncio.to_thread(load, self.file)
             before = self.world
-            await self._apply(build(self.commons, loaded.config, before))
+            after = build(self.commons, loaded.config, before)
+            await self._apply(after)
         except ConfigFaults as error:
             return ReloadResult(applied=False, message="the file has faults", faults=tuple(map(str, error.faults)))
         except ConfigError as error:
             return ReloadResult(applied=False, message="the configuration cannot be applied", faults=(str(error),))
-        return ReloadResult(
-            applied=True, message="applied", restart_needed=diff(before.config, loaded.config).restart_needed
-        )
+        later = (*diff(before.config, loaded.config).restart_needed, *_unix_changes(before, after))
+        return ReloadResult(applied=True, message="applied", restart_needed=later)
 
     async def _apply(self, world: World) -> None:
         await self.running.swap(world)
@@ -240,3 +252,13 @@ class Daemon:
 
     def _failed(self, task: str, error: BaseException) -> None:
         _log.exception("task failed", error, task=task)
+
+
+def _unix_changes(before: World, after: World) -> list[str]:
+    """Settings of unix sockets that differ: a bound socket keeps its mode and owner."""
+    both = before.plans.keys() & after.plans.keys()
+    return [f"listeners.{name}.unix" for name in sorted(both) if _unix(before, name) != _unix(after, name)]
+
+
+def _unix(world: World, name: str) -> UnixSocket:
+    return world.plans[name].settings.unix

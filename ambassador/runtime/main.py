@@ -21,7 +21,7 @@ from ambassador.telemetry import logs
 T = TypeVar("T")
 
 DONE = 0
-WRONG_WORDS = 2
+FAILED = 1
 
 
 def run_file(file: Path) -> int:
@@ -72,7 +72,7 @@ async def _serve(loaded: Loaded, file: Path | None, log: logs.Log) -> int:
         await daemon.start()
     except ConfigError as error:
         log.error("cannot start", error=str(error))  # noqa: TRY400 - the operator's words are at fault; a trace tells nothing
-        return WRONG_WORDS
+        return FAILED
     await daemon.serve()
     return DONE
 

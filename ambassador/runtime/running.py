@@ -7,7 +7,7 @@ connected notices but those whose listener or endpoint was taken out.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 from ambassador.config.address import Address
@@ -44,6 +44,7 @@ class Running:
         self._sockets: dict[Address, BoundSocket] = {}
         self._keepers: dict[str, asyncio.Task[None]] = {}
         self._certificates: asyncio.Task[None] | None = None
+        self._awaited: list[Callable[[], None]] = []
         self._tasks = Tasks(lambda task, error: _log.exception("task failed", error, task=task))
 
     @property
@@ -155,12 +156,13 @@ class Running:
 
     async def _move_keepers(self, after: World, before: World | None) -> None:
         old = {} if before is None else before.keepers
-        for name, keeper in old.items():
-            if after.keepers.get(name) is not keeper:
-                await _cancel(self._keepers.pop(name))
+        leaving = [self._keepers.pop(name) for name, keeper in old.items() if after.keepers.get(name) is not keeper]
         for name, keeper in after.keepers.items():
             if old.get(name) is not keeper:
                 self._keepers[name] = self._tasks.start(keeper.run(), name=f"credential {name}")
+        # Last, so that a session whose login is refused meanwhile finds somebody to ask.
+        for task in leaving:
+            await _cancel(task)
         self._hold_credentials(after)
         if self._certificates is not None:
             await _cancel(self._certificates)
@@ -171,6 +173,9 @@ class Running:
     def _hold_credentials(self, world: World) -> None:
         """Not ready before every credential that a listener needs has had a first value."""
         store = self._commons.store
+        for unsubscribe in self._awaited:
+            unsubscribe()
+        self._awaited.clear()
         for name in self._latches.held:
             if name.startswith("credential "):
                 self._latches.release(name)
@@ -178,7 +183,7 @@ class Running:
             if store.current(name) is None:
                 latch = f"credential {name}"
                 self._latches.hold(latch)
-                store.subscribe(name, partial(self._arrived, latch))
+                self._awaited.append(store.subscribe(name, partial(self._arrived, latch)))
 
     def _arrived(self, latch: str, _: Credential) -> None:
         self._latches.release(latch)

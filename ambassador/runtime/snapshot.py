@@ -60,6 +60,7 @@ def _daemon(daemon: Daemon, now: float) -> DaemonStatus:
         python=platform.python_version(),
         scan=SCAN,
         pid=os.getpid(),
+        host=platform.node(),
         state=daemon.state,
         started=daemon.clock.wall() - uptime,
         uptime=uptime,
@@ -113,7 +114,8 @@ def _credentials(daemon: Daemon, metrics: Metrics) -> list[CredentialStatus]:
             age=one.age,
             expires=one.expires,
             last_success=metrics.credential(one.name).last_success,
-            last_error="; ".join(filter(None, (one.error, *one.warnings))) or None,
+            last_error=one.error,
+            warnings=one.warnings,
             connections=dict(metrics.credential(one.name).connections),
         )
         for one in daemon.commons.store.snapshot()

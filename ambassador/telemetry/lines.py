@@ -46,7 +46,7 @@ def text_line(wall: float, level: str, event: str, logger: str, fields: Mapping[
     """One line for a person's eye: time, level, event, `key=value` with JSON quotes where a value needs them."""
     line: dict[str, Any] = {}
     add(line, fields)
-    words = " ".join(f"{key}={_word(value)}" for key, value in line.items() if value is not None)
+    words = " ".join(f"{key}={_word(value)}" for key, value in line.items())
     return f"{timestamp(wall)} {level.upper():7} {event} [{logger}] {words}".rstrip().encode() + b"\n"
 
 
@@ -72,10 +72,12 @@ def timestamp(wall: float) -> str:
 def add(line: dict[str, Any], fields: Mapping[str, Any]) -> None:
     """Put the fields into `line` as what JSON knows, bounded, with every known secret masked.
 
-    A field named as one that is there already gets a `_` behind its name.
+    A field that is None is left out; one named as what is there already gets a `_` behind its name.
     """
     easy: list[str] = []
     for name, value in fields.items():
+        if value is None:
+            continue
         key = f"{name}_" if name in line else name
         if type(value) is str and len(value) <= LONGEST and value.isascii():
             easy.append(value)

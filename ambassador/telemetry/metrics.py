@@ -10,7 +10,7 @@ series for ever. All of this belongs to the loop's thread.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 from ambassador.telemetry.children import Children
 from ambassador.telemetry.exposition import expose
@@ -162,13 +162,11 @@ class Metrics:
         scan: which variant of the boundary walk runs (`wire.scan.SCAN`): `compiled` or `pure`.
 
     Attributes:
-        before_scrape: called before each page is made, to bring in what is counted elsewhere (bytes of live sessions).
         certificates: when each certificate in use expires (wall seconds), by where it is used.
     """
 
     def __init__(self, *, scan: str = "pure") -> None:
         self.scan = scan
-        self.before_scrape: Callable[[], None] = lambda: None
         self.certificates: dict[str, float] = {}
         self.last_reload_ok: bool | None = None
         self.last_reload_success: float | None = None
@@ -225,5 +223,4 @@ class Metrics:
 
     def exposition(self, openmetrics: bool) -> tuple[bytes, str]:
         """The metrics page and its content type: text 0.0.4, or OpenMetrics 1.0.0."""
-        self.before_scrape()
         return expose(self, openmetrics=openmetrics)

@@ -56,7 +56,7 @@ class Health:
             self.standing = Standing.EJECTED
             self._until = now + self._span
             self._span = min(LONGEST_EJECTION, self._span * 2)
-        elif self.standing is not Standing.EJECTED:
+        else:
             self.standing = Standing.SUSPECT
 
     def usable(self, now: float) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from ambassador.config.schema import UpstreamSettings
@@ -27,6 +27,7 @@ from ambassador.upstreams import balance
 from ambassador.upstreams.endpoint import Endpoint, EndpointSet
 from ambassador.upstreams.health import Health, Standing
 from ambassador.upstreams.pool import Pool, ServerConnection, State
+from ambassador.wire.proxy_header import build_v1, build_v2
 
 _ENDPOINT_AT_FAULT = {
     Reason.CONNECT_FAILED,
@@ -142,17 +143,18 @@ class Upstream:
         """Take a new endpoint set; what is known of the endpoints that stay is kept."""
         self.health = {endpoint: self.health.get(endpoint) or Health() for endpoint in endpoints}
 
-    async def lease(self, login: Login, preamble: Preamble = b"") -> Lease:
-        """Open and log in a connection for one client.
+    async def lease(self, login: Login, preamble: Preamble | None = None) -> Lease:
+        """Open and log in a connection for one client; without a preamble, for ourselves.
 
         Raises:
             UpstreamError: no endpoint let us in; carries the reason of the most telling failure.
             CredentialError: there is no valid credential to show.
         """
         failures: list[UpstreamError] = []
+        ahead = self._own_preamble() if preamble is None else preamble
         for endpoint in self._order():
             try:
-                return await self._lease_at(endpoint, login, preamble)
+                return await self._lease_at(endpoint, login, ahead)
             except UpstreamError as error:
                 failures.append(error)
                 if not _worth_trying_next(error):
@@ -178,7 +180,7 @@ class Upstream:
         """
         for endpoint in self._order():
             try:
-                lease = await self._open(endpoint, credential, login, b"")
+                lease = await self._open(endpoint, credential, login, self._own_preamble())
             except UpstreamError as error:
                 if error.reason is Reason.UPSTREAM_LOGIN_REFUSED:
                     return TrialResult.REFUSED
@@ -188,6 +190,13 @@ class Upstream:
             lease.release()
             return TrialResult.ACCEPTED
         return TrialResult.UNKNOWN
+
+    def _own_preamble(self) -> Preamble:
+        """The PROXY header of a connection that is not made for a client: a server that expects one must get one."""
+        version = self.settings.send_proxy_protocol
+        if version is None:
+            return b""
+        return (build_v1 if version == "v1" else build_v2)(None, None)
 
     def _order(self) -> list[Endpoint]:
         return balance.order(self.endpoints, self.health, self.settings.balance, self._clock.now(), self._rng)
@@ -215,10 +224,9 @@ class Upstream:
         started = self._clock.now()
         result: str = "cancelled"
         try:
+            attempt = replace(await self.connect(endpoint, preamble), credential=credential)
+            connection.stream = attempt.stream
             async with asyncio.timeout(self.settings.login_timeout):
-                attempt = await self.connect(endpoint, preamble)
-                connection.stream = attempt.stream
-                attempt = Attempt(attempt.stream, endpoint, credential, self.settings, self.tls)
                 connection.facts = await login(attempt)
             result = "ok"
         except TimeoutError as error:

@@ -23,8 +23,11 @@ ReadyForQuery removes everything up to the first POINT or SYNC. CopyInResponse r
 sent behind the COPY and before its end: the server reads them as part of the data and answers none of them.
 
 When a COPY fails, it cannot be known from outside whether the server had read those SYNCs already ("cannot copy to
-view" comes before, bad data after). They are then in doubt: `clean` stays false until the answer to a command
-sent later, with nothing else outstanding, shows that all is settled.
+view" comes before, bad data after), and so whether it will answer them. `clean` is then false until a ReadyForQuery
+comes that cannot be theirs: the answer to a SYNC in doubt is a ReadyForQuery with nothing before it.
+
+Where the bytes leave two readings, the one that owes more is taken: `clean` may then come late or never, but not too
+early. So with a Query behind extended messages that lack their Sync: if those fail, the server skips the Query.
 """
 
 from contextlib import suppress
@@ -49,8 +52,8 @@ ROW, ANSWER, READY, ERROR, COPY_IN = 1, 2, 3, 4, 5
 # ReadyForQuery's status.
 IDLE, IN_TRANSACTION, FAILED = 0x49, 0x54, 0x45
 
-# How sure we are of it: in doubt since a COPY failed; a later command was sent; its answer has begun; never again.
-SURE, DOUBTED, PROBED, SETTLING, LOST = 0, 1, 2, 3, 4
+# How sure we are of it: in doubt since a COPY failed; never again, since there was too much to count.
+SURE, DOUBTED, LOST = 0, 1, 2
 
 
 def _table(meanings: dict[bytes, int], default: int) -> bytes:
@@ -85,6 +88,7 @@ class PostgresWalk:
         "_ignored",
         "_last",
         "_owed",
+        "_replied",
         "_server_held",
         "_server_left",
         "errors",
@@ -105,6 +109,7 @@ class PostgresWalk:
         self._copying = False
         self._ignored = 0
         self._doubt = SURE
+        self._replied = False
         self.transactions = 0
         self.errors = 0
         self.terminated = False
@@ -193,8 +198,6 @@ class PostgresWalk:
     def _owe(self, what: int) -> None:
         if self._first == self._last:
             self._first = self._last = 0
-            if self._doubt == DOUBTED and what != SYNC:  # a Sync's answer could not be told from those in doubt
-                self._doubt = PROBED
         elif self._last == len(self._owed):
             self._make_room()
         if self._last < len(self._owed):
@@ -270,45 +273,53 @@ class PostgresWalk:
             self._failed(chunk[start:stop])
         elif meaning == COPY_IN:
             self._begin_copy()
-        if self._doubt == PROBED:
-            self._doubt = SETTLING
+        self._replied = True
 
     def _ready(self, length: int, status: int) -> None:
         if length != STATUS_SEEN or status not in (IDLE, IN_TRANSACTION, FAILED):
             raise UpstreamError(Reason.UPSTREAM_BAD_MESSAGE, "ReadyForQuery has another length, or an unknown status")
         self.status_byte = status
-        self._ignored = 0
         if status == IDLE:
             self.transactions += 1
-        if self._doubt == PROBED:  # no answer came before it: it belongs to a Sync in doubt
-            return
-        self._settle()
-        if self._doubt == SETTLING:
-            self._doubt = SURE
-        elif self._doubt == DOUBTED and self._has_point():
-            self._doubt = LOST  # two ReadyForQuery may come for one of ours, and more is owed behind
+        if self._doubt != DOUBTED:
+            self._settle()
+        elif self._replied:
+            self._settle_in_doubt()
+        elif self._first < self._last and self._owed[self._first] == SYNC:
+            self._settle()  # it may as well answer a SYNC in doubt; then the next such answer finds none in front
+        self._copying = self._replied = False
+        self._ignored = 0
 
-    def _settle(self) -> None:
-        """Remove what a ReadyForQuery answers; without a POINT or SYNC it answers nothing that we know of."""
+    def _settle(self) -> int:
+        """Remove what a ReadyForQuery answers, and return the POINT or SYNC that it was; 0 if there is none."""
         at = self._first
         while at < self._last and self._owed[at] != POINT and self._owed[at] != SYNC:
             at += 1
+        what = 0
         if at < self._last:
-            self._first = at + 1
-            if self._first < self._last and self._owed[self._first] == COPIED:
-                self._first += 1  # left over from a COPY that never asked for data
+            what = self._owed[at]
+            at += 1
+        if at < self._last and self._owed[at] == COPIED:
+            at += 1  # left over from a COPY that never asked for data
+        self._first = at
+        return what
 
-    def _has_point(self) -> bool:
-        return POINT in self._owed[self._first : self._last] or SYNC in self._owed[self._first : self._last]
+    def _settle_in_doubt(self) -> None:
+        """A ReadyForQuery with an answer before it. It ends the doubt, unless it is the one of the COPY itself."""
+        extended = self._first < self._last and self._owed[self._first] == EXTENDED
+        what = self._settle()
+        if not self._ignored:
+            self._doubt = SURE
+        elif extended and what == POINT:
+            self._doubt = LOST  # the COPY's own SYNC, or the POINT behind it: no later answer will tell
 
     def _begin_copy(self) -> None:
         """CopyInResponse: the command in front was a COPY; see the head of this file for its Syncs."""
         at = self._first
-        if at < self._last and self._owed[at] == POINT:
+        while at < self._last and self._owed[at] == EXTENDED:
             at += 1
-        else:
-            while at < self._last and self._owed[at] == EXTENDED:
-                at += 1
+        if at < self._last and self._owed[at] == POINT:
+            at += 1  # the COPY itself, even behind EXTENDED: a server that reads data for another one takes no Query
         stop = at
         while stop < self._last and self._owed[stop] == SYNC:
             stop += 1

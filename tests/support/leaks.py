@@ -91,7 +91,11 @@ def _descriptors() -> dict[int, str]:
 def _children() -> dict[int, str]:
     found = {}
     for listing in Path("/proc/self/task").glob("*/children"):
-        for pid in map(int, listing.read_text().split()):
+        try:
+            pids = [int(pid) for pid in listing.read_text().split()]
+        except (FileNotFoundError, ProcessLookupError):  # a thread that has ended meanwhile
+            continue
+        for pid in pids:
             if pid in SHARED_CHILDREN:
                 continue
             try:

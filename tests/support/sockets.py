@@ -5,7 +5,8 @@ from __future__ import annotations
 import socket
 import struct
 
-_RESET = struct.pack("ii", 1, 0)
+RESET = struct.pack("ii", 1, 0)
+"""SO_LINGER on with zero seconds: closing resets the connection."""
 
 
 def tcp_pair() -> tuple[socket.socket, socket.socket]:
@@ -18,7 +19,7 @@ def tcp_pair() -> tuple[socket.socket, socket.socket]:
 
 def reset(sock: socket.socket) -> None:
     """Close so that the other end sees a reset."""
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
     sock.close()
 
 

@@ -1,4 +1,4 @@
-"""A server of threads and blocking sockets: no loop under test can make it stand still, and it can misbehave at will."""
+"""A server of threads and blocking sockets: no loop under test can make it stand still."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import contextlib
 import socket
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.support.sockets import reset
+from tests.support.sockets import RESET
 
 PATIENCE = 10.0
 """Seconds a conversation may stand still before its thread gives up, so that no fault of ours hangs a run."""
@@ -85,11 +86,10 @@ class ThreadedServer:
         """End every connection with a reset."""
         with self._lock:
             for sock in self._open:
-                # A copy shares the connection but not the descriptor, which the serving thread must go on owning.
-                copy = sock.dup()
-                copy.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-                copy.close()
-                sock.shutdown(socket.SHUT_RD)
+                # The serving thread owns the descriptor: it is woken, and by closing sends what lingering zero means.
+                with contextlib.suppress(OSError):
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+                    sock.shutdown(socket.SHUT_RD)
 
     def _start(self, work: Callable[[], None]) -> None:
         thread = threading.Thread(target=work, name=f"fake server {self.address}", daemon=True)
@@ -106,7 +106,7 @@ class ThreadedServer:
             with self._lock:
                 self._open.add(sock)
                 self.accepted += 1
-            self._start(lambda sock=sock: self._run(sock))  # type: ignore[misc]  # mypy cannot infer a bound default
+            self._start(partial(self._run, sock))
 
     def _run(self, sock: socket.socket) -> None:
         try:
@@ -141,6 +141,3 @@ def echo(sock: socket.socket) -> None:
     while data := sock.recv(65536):
         sock.sendall(data)
     sock.shutdown(socket.SHUT_WR)
-
-
-__all__ = ["PATIENCE", "ThreadedServer", "echo", "reset", "take"]

@@ -18,6 +18,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import AfterValidator, Field
 
+from ambassador.config.marks import Shown
 from ambassador.config.model import Model
 from ambassador.config.types import Argv, Timeout, VariableName
 from ambassador.credentials import command
@@ -51,7 +52,7 @@ class ExecOptions(Model):
     """What it prints: `json` an object with `username`, `password`, `expires_at`; `text` the password alone, where one
     newline at the end is not part of it. `auto` takes what begins with a brace for JSON."""
 
-    username: Annotated[str, Field(min_length=1)] | None = None
+    username: Annotated[str, Field(min_length=1), Shown()] | None = None
     """User name, where the program prints none."""
 
 
@@ -135,7 +136,7 @@ def _seconds(value: Any) -> float | None:
         try:
             moment = datetime.fromisoformat(value)
             return None if moment.tzinfo is None else moment.timestamp()
-        except (ValueError, OverflowError):
+        except ValueError:
             return None
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None

@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field
 
+from ambassador.config.marks import Shown
 from ambassador.config.model import Model
 from ambassador.config.watch import watch
 from ambassador.credentials import mounted, mounts
@@ -35,8 +36,8 @@ def _file_name(value: str) -> str:
     return value
 
 
-FieldName = Annotated[str, AfterValidator(_field_name)]
-FileName = Annotated[str, AfterValidator(_file_name)]
+FieldName = Annotated[str, AfterValidator(_field_name), Shown()]
+FileName = Annotated[str, AfterValidator(_file_name), Shown()]
 FileNames = Annotated[dict[FieldName, FileName], Field(max_length=32)]
 
 
@@ -51,7 +52,7 @@ class FileOptions(Model):
     """Names of the files by field, where they differ from `username`, `password`, `tls.crt`, `tls.key`, `ca.crt`,
     or for fields beyond these. Files named here must exist; no other file is read."""
 
-    username: Annotated[str, Field(min_length=1)] | None = None
+    username: Annotated[str, Field(min_length=1), Shown()] | None = None
     """User name, where the Secret holds only a password."""
 
 

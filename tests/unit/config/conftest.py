@@ -26,6 +26,12 @@ class ForwardOptions(Model):
     upstream: UpstreamName
     """Where to."""
 
+    credential: CredentialName | None = None
+    """With what."""
+
+    note: str = ""
+    """Why."""
+
 
 class PoolOptions(Model):
     """How server connections are shared."""
@@ -61,6 +67,9 @@ class EnvOptions(Model):
 
     password: VariableName
     """The one with the password."""
+
+    username: VariableName | None = None
+    """The one with the name."""
 
 
 class ExecOptions(Model):
@@ -154,6 +163,16 @@ PLUGINS: dict[str, dict[str, SimpleNamespace | None]] = {
         "peer": SimpleNamespace(Options=PeerOptions),
     },
 }
+
+
+_ENTRIES, _RESOLVE = registry.entries, registry.resolve
+
+
+@pytest.fixture
+def real_plugins(plugins: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The registry as it is."""
+    monkeypatch.setattr(registry, "entries", _ENTRIES)
+    monkeypatch.setattr(registry, "resolve", _RESOLVE)
 
 
 @pytest.fixture(autouse=True)

@@ -29,7 +29,7 @@ class Heard:
         self._woken.set()
 
     async def once(self) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(10):
             await self._woken.wait()
         self._woken.clear()
 
@@ -98,9 +98,9 @@ async def test_one_instance_serves_all_and_ends_with_the_last(tmp_path: Path) ->
             assert len(notify._notifiers) == 1
             (tmp_path / "a").touch()
             await first.once()
+            assert second.times == 0
             (tmp_path / "b").touch()
             await second.once()
-            assert second.times < first.times + second.times
         (tmp_path / "a").write_text("y")
         await first.once()
         assert loop in notify._notifiers
@@ -150,7 +150,7 @@ async def test_a_flood_of_events_does_not_hold_up_the_loop(tmp_path: Path) -> No
             (tmp_path / str(number)).touch()
         await heard.once()
         assert heard.times < 1000
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(10):
             while heard.times < 1000:
                 await heard.once()
 

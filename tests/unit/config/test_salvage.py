@@ -83,6 +83,12 @@ def test_paths_that_lead_nowhere_cut_what_is_around_them() -> None:
     assert found.listeners["orders"].limits.connections == 1000
 
 
+def test_a_faulty_value_in_a_list_of_mappings_costs_no_more_than_itself() -> None:
+    note = ("listeners", "orders", "postgres", "note")
+    path = (*note, 0, "text")
+    assert salvage(with_value(note, [{"text": 5}, {"text": 6}]), [path, (*note, 1)]) is not None
+
+
 def test_what_was_given_is_left_as_it_was() -> None:
     data = with_value(("listeners", "orders", "limits"), {"connections": "x"})
     salvage(data, [("listeners", "orders", "limits", "connections")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ambassador.config.marks import MustExist, Reference, Shown
+from ambassador.config.model import Model
 from ambassador.config.schema import Config
 from ambassador.config.walk import leaves, texts
 
@@ -37,6 +38,28 @@ def test_defaults_are_among_them() -> None:
 
 def test_a_section_that_is_absent_is_a_value() -> None:
     assert LEAVES["listeners", "orders", "proxy_protocol"].value is None
+
+
+class Row(Model):
+    """One of several."""
+
+    name: str
+    """Its name."""
+
+
+class Table(Model):
+    """Sections in a list."""
+
+    rows: tuple[Row, ...]
+    """The sections."""
+
+
+def test_sections_in_a_list_are_numbered() -> None:
+    table = Table(rows=(Row(name="a"), Row(name="b")))
+    assert [(leaf.path, leaf.value) for leaf in leaves(table)] == [
+        (("rows", 0, "name"), "a"),
+        (("rows", 1, "name"), "b"),
+    ]
 
 
 def test_leaves_know_their_marks_and_their_declaration() -> None:

@@ -53,7 +53,7 @@ class Seen:
 
     async def change(self) -> None:
         """Wait for the next change."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(10):
             await anext(self._changes)
 
     async def none(self, seconds: float = 0.2) -> None:

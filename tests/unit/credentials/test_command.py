@@ -237,7 +237,14 @@ from ambassador.credentials.command import run
 PR_SET_CHILD_SUBREAPER = 36
 assert ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
 output = asyncio.run(run(["/bin/sh", "-c", sys.argv[1]], env={"PATH": sys.argv[2]}, timeout=20))
-children = lambda: "".join(path.read_text() for path in Path("/proc/self/task").glob("*/children")).split()
+def children():
+    found = []
+    for path in Path("/proc/self/task").glob("*/children"):
+        try:
+            found += path.read_text().split()
+        except (FileNotFoundError, ProcessLookupError):  # a thread that has ended meanwhile
+            pass
+    return found
 end = time.monotonic() + 5
 while children() and time.monotonic() < end:
     time.sleep(0.01)

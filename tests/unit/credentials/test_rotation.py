@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -16,12 +17,13 @@ from ambassador.credentials import rotation
 from ambassador.credentials.credential import Credential
 from ambassador.credentials.rotation import Keeper, TrialResult
 from ambassador.credentials.sources.base import Fetched, Source
+from ambassador.credentials.sources.file import File, FileOptions
 from ambassador.credentials.store import Store
 from ambassador.errors import CredentialError, Reason
 from ambassador.kit.clock import Clock
 from ambassador.telemetry.metrics import CredentialMetrics
 from tests.support.clock import ManualClock
-from tests.support.secrets import canary
+from tests.support.secrets import SecretDir, canary
 
 Logged = Callable[[], list[dict[str, Any]]]
 
@@ -147,7 +149,6 @@ class World:
     def version(self) -> int:
         return self.metrics.version
 
-    @property
     def error(self) -> str | None:
         (status,) = self.store.snapshot()
         return status.error
@@ -207,7 +208,7 @@ async def test_a_new_value_that_is_refused_leaves_the_old_one_in_place(clock: Ma
         world.source.show("wrong")
         await clock.advance(1)
         assert (world.password, world.version) == ("one", 1)
-        assert world.error == "version 2 was refused in a trial login; the version before it stays"
+        assert world.error() == "version 2 was refused in a trial login; the version before it stays"
         assert world.metrics.refreshes["refused"] >= 1
     lines = [line for line in logged() if line["event"] == "credential not rotated" and line["level"] == "warning"]
     assert len(lines) == 1
@@ -267,7 +268,7 @@ async def test_a_refused_value_is_tried_again_with_back_off_while_the_source_sho
         world.database.password = "two"
         await clock.advance(31)
         assert (world.password, world.version) == ("two", 2)
-        assert world.error is None
+        assert world.error() is None
 
 
 async def test_between_tries_a_change_that_changes_nothing_causes_no_trial(clock: ManualClock) -> None:
@@ -289,7 +290,7 @@ async def test_a_refused_value_that_the_source_takes_back_is_forgotten(clock: Ma
         await clock.advance(1)
         world.source.show("one")
         await clock.advance(1)
-        assert world.error is None
+        assert world.error() is None
         tries = len(world.database.tries)
         await clock.advance(600)
         assert len(world.database.tries) == tries
@@ -315,7 +316,7 @@ async def test_when_no_server_answers_the_value_that_works_stays(clock: ManualCl
         world.source.show("two")
         await clock.advance(1)
         assert world.password == "one"
-        assert "no server answered" in (world.error or "")
+        assert "no server answered" in (world.error() or "")
         assert world.metrics.refreshes["unverified"] >= 1
         world.database.password, world.database.failure = "two", None
         await clock.advance(31)
@@ -357,7 +358,7 @@ async def test_a_trial_that_never_ends_is_cut_off(clock: ManualClock, monkeypatc
         world.source.show("two")
         await clock.advance(0.3)
         await asyncio.sleep(0.1)
-        assert "no server answered" in (world.error or "")
+        assert "no server answered" in (world.error() or "")
         assert world.password == "one"
 
 
@@ -470,12 +471,13 @@ async def test_a_failing_source_leaves_the_last_good_value(clock: ManualClock, l
         world.source.fail("the file is gone")
         await clock.advance(100)
         assert world.password == "one"
-        assert world.error == "the file is gone"
+        assert world.error() == "the file is gone"
         assert world.metrics.refreshes["source_failed"] > 5
         assert world.metrics.last_success == pytest.approx(clock.wall() - 100)
         world.source.show("one")
         await clock.advance(1)
-        assert world.error is None
+        assert world.error() is None
+        assert world.metrics.last_success is not None
         assert world.metrics.last_success >= clock.wall() - 1
     warnings = [line for line in logged() if line["level"] == "warning"]
     assert [line["error"] for line in warnings] == ["the file is gone"]
@@ -498,7 +500,7 @@ async def test_an_empty_or_half_written_value_leaves_the_last_good_one(
         world.source.tell()
         await clock.advance(1)
         assert world.password == "one"
-        assert words in (world.error or "")
+        assert words in (world.error() or "")
         assert world.metrics.refreshes["source_failed"] >= 1
 
 
@@ -520,7 +522,7 @@ async def test_a_source_s_own_fault_is_named_by_its_type_only(clock: ManualClock
     source = Stage()
     source.fail(ValueError(secret))
     async with running(World(clock, source, Database())) as world:
-        assert world.error == "credential 'db': the source failed with ValueError"
+        assert world.error() == "credential 'db': the source failed with ValueError"
 
 
 async def test_a_source_that_never_answers_is_cut_off(clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -529,7 +531,7 @@ async def test_a_source_that_never_answers_is_cut_off(clock: ManualClock, monkey
     source.gate.clear()
     async with running(World(clock, source, Database())) as world:
         await asyncio.sleep(0.1)
-        assert world.error == "credential 'db': the source gave no answer within 0.02 s"
+        assert world.error() == "credential 'db': the source gave no answer within 0.02 s"
 
 
 async def test_a_value_that_has_expired_on_arrival_is_not_taken(clock: ManualClock) -> None:
@@ -537,7 +539,7 @@ async def test_a_value_that_has_expired_on_arrival_is_not_taken(clock: ManualClo
     source.not_after = clock.wall()
     async with running(World(clock, source, Database())) as world:
         assert world.store.current("db") is None
-        assert "expired" in (world.error or "")
+        assert "expired" in (world.error() or "")
 
 
 async def test_a_broken_watch_is_mended_and_looked_through(clock: ManualClock, logged: Logged) -> None:
@@ -682,3 +684,72 @@ async def test_no_value_is_ever_logged(clock: ManualClock, logged: Logged) -> No
         await clock.advance(1)
         shown = repr(world.store.snapshot()) + repr(vars(world.keeper)) + repr(logged())
     assert not [secret for secret in secrets if secret in shown]
+
+
+# Both sides changed by an operator, in either order, with clients that never rest
+
+
+class Client:
+    """Logs in over and over, as an upstream does for its sessions."""
+
+    def __init__(self, store: Store, database: Database) -> None:
+        self.store, self.database = store, database
+        self.logins = self.retries = self.failures = 0
+
+    async def run(self) -> None:
+        while True:
+            await self.login()
+            await asyncio.sleep(0.005)
+
+    async def login(self) -> None:
+        credential = self.store.require("db")
+        if not await self.accepted(credential):
+            self.retries += 1
+            newer = await self.store.refused("db", credential.version)
+            if newer is None or not await self.accepted(newer):
+                self.failures += 1
+        self.logins += 1
+
+    async def accepted(self, credential: Credential) -> bool:
+        assert credential.password is not None
+        await asyncio.sleep(0.001)  # on its way to the server
+        answer = credential.password.reveal().decode() == self.database.password
+        await asyncio.sleep(0.001)  # and back
+        return answer
+
+
+async def rotate(secret: SecretDir, database: Database, password: str, *, secret_first: bool, gap: float) -> None:
+    steps: list[Callable[[], None]] = [
+        lambda: secret.swap({"username": "app", "password": password}),
+        lambda: setattr(database, "password", password),
+    ]
+    for step in steps if secret_first else reversed(steps):
+        step()
+        await asyncio.sleep(gap)
+
+
+@pytest.mark.parametrize("secret_first", [True, False], ids=["secret first", "database first"])
+async def test_no_login_fails_while_secret_and_database_change_one_after_the_other(
+    tmp_path: Path, secret_first: bool
+) -> None:
+    database = Database("password 0")
+    secret = SecretDir(tmp_path / "secret", {"username": "app", "password": "password 0"})
+    settings = CredentialSettings(source="file", options=Model())
+    store = Store()
+    source = File("db", FileOptions(path=secret.path))
+    keeper = Keeper("db", source, settings, store=store, metrics=CredentialMetrics(), trial=database)
+    clients = [Client(store, database) for _ in range(20)]
+    task = asyncio.ensure_future(keeper.run())
+    await asyncio.sleep(0)
+    await store.usable("db", timeout=5.0)
+    tasks = [task, *(asyncio.ensure_future(client.run()) for client in clients)]
+    for number, gap in enumerate((1.0, 0.02), 1):
+        await rotate(secret, database, f"password {number}", secret_first=secret_first, gap=gap)
+        await asyncio.sleep(0.7)
+    for each in tasks:
+        each.cancel()
+    await asyncio.wait(tasks)
+    assert sum(client.failures for client in clients) == 0
+    assert min(client.logins for client in clients) > 50
+    assert sum(client.retries for client in clients) >= 20
+    assert store.require("db").version == 3

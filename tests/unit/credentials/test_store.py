@@ -101,6 +101,21 @@ async def test_usable_waits_for_a_successor_of_what_has_expired(store: Store, cl
     assert (await waiting).version == 3
 
 
+async def test_usable_waits_for_the_first_value_of_a_source_that_cannot_be_asked_again(store: Store) -> None:
+    store.attach("db", "env X", None, patience=5.0)
+    waiting = asyncio.ensure_future(store.usable("db"))
+    await settled()
+    assert not waiting.done()
+    store.put(value(1))
+    assert (await waiting).version == 1
+
+
+async def test_usable_does_not_wait_where_there_is_no_keeper(store: Store) -> None:
+    async with asyncio.timeout(1.0):
+        with pytest.raises(CredentialError):
+            await store.usable("nobody", timeout=60.0)
+
+
 async def test_usable_gives_up_after_its_time(store: Store) -> None:
     store.attach("db", "test", Ear(), patience=5.0)
     with pytest.raises(CredentialError) as caught:

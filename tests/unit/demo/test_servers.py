@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import ssl
@@ -16,6 +17,7 @@ from ambassador.demo import servers
 from ambassador.demo.cluster import Certificates, ServerFailed
 from ambassador.demo.distributions import find
 from ambassador.demo.servers import PostgresServer, free_port
+from ambassador.demo.unprivileged import NOBODY, Guise
 from tests.support.certificates import Authority
 from tests.support.leaks import SHARED_CHILDREN
 
@@ -64,6 +66,14 @@ def test_leaving_the_block_ends_the_server_and_removes_its_files() -> None:
     assert server.log() == ""
     with pytest.raises(ServerFailed, match="not running"):
         _ = server.pid
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_it_runs_as_nobody_where_namespaces_are_forbidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(servers, "guise", lambda: Guise((), NOBODY))
+    with PostgresServer(find(17)) as server:
+        assert Path(f"/proc/{server.pid}").stat().st_uid == NOBODY
+        assert server.psql("SELECT 1") == "1"
 
 
 def test_a_port_that_was_taken_meanwhile_makes_it_try_another(monkeypatch: pytest.MonkeyPatch) -> None:

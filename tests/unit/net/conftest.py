@@ -6,6 +6,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 import pytest
 
@@ -32,10 +33,10 @@ def server_leaf(certs: Certs) -> Leaf:
     return certs.server()
 
 
-@pytest.fixture(scope="session")
-def server_context(server_leaf: Leaf, tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
+@pytest.fixture
+def server_context(server_leaf: Leaf, tmp_path: Path) -> ssl.SSLContext:
     """Shows `server_leaf`."""
-    path = tmp_path_factory.mktemp("server") / "both.pem"
+    path = tmp_path / "both.pem"
     path.write_bytes(server_leaf.key + server_leaf.cert)
     context = Context(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(path)

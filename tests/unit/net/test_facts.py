@@ -28,8 +28,12 @@ class Settings:
 
 def shake(client: ssl.SSLContext, server: ssl.SSLContext, name: str = "localhost") -> tuple[TlsFacts, TlsFacts]:
     """Facts of client and server."""
-    near = Engine(client, server_side=False, server_hostname=name, send=lambda data: void(far.incoming.write(data)))
-    far = Engine(server, server_side=True, server_hostname=None, send=lambda data: void(near.incoming.write(data)))
+    near = Engine(
+        client, server_side=False, server_hostname=name, send=lambda data: void(far.incoming.write(data)), fail=void
+    )
+    far = Engine(
+        server, server_side=True, server_hostname=None, send=lambda data: void(near.incoming.write(data)), fail=void
+    )
     while not (near.ready and far.ready):
         for engine in (near, far):
             if not engine.ready:
@@ -66,7 +70,7 @@ def test_version_cipher_and_alpn_are_known(trusting: ssl.SSLContext, asking: Con
 
 
 def test_before_the_handshake_there_are_no_facts(trusting: ssl.SSLContext) -> None:
-    engine = Engine(trusting, server_side=False, server_hostname="localhost", send=void)
+    engine = Engine(trusting, server_side=False, server_hostname="localhost", send=void, fail=void)
     facts = TlsFacts(engine.object)
     assert (facts.version, facts.cipher, facts.alpn) == ("unknown", "unknown", None)
 

@@ -424,6 +424,184 @@ async def test_a_sink_may_stop_pouring_in_the_middle_of_the_bytes(connect: Conne
     await sent
 
 
+# TLS
+
+
+async def test_bytes_already_read_can_be_part_of_the_handshake(
+    connect: Connect, trusting: ssl.SSLContext, server_context: ssl.SSLContext
+) -> None:
+    near, far = await connect()
+    shaking = asyncio.gather(near.start_tls(trusting, server_side=False, server_hostname="localhost"))
+    seen = await far.read()
+    assert seen[0] == 0x16
+    far.unread(seen[7:])
+    await far.start_tls(server_context, server_side=True, early=seen[:7])
+    await shaking
+    near.write(b"ping")
+    assert await far.read() == b"ping"
+
+
+async def test_a_handshake_may_come_byte_by_byte(
+    connect: Connect, trusting: ssl.SSLContext, server_context: ssl.SSLContext
+) -> None:
+    near, far = await connect()
+    bio, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = trusting.wrap_bio(bio, outgoing, server_hostname="localhost")
+    shaking = asyncio.gather(far.start_tls(server_context, server_side=True))
+    done = False
+    while not done:
+        with contextlib.suppress(ssl.SSLWantReadError):
+            client.do_handshake()
+            done = True
+        for byte in outgoing.read():
+            near.write(bytes([byte]))
+            await asyncio.sleep(0)
+        if not done:
+            bio.write(await near.read())
+    await shaking
+    assert far.tls is not None
+    assert far.tls.version == "TLSv1.3"
+
+
+async def test_data_right_behind_the_handshake_is_kept(
+    connect: Connect, trusting: ssl.SSLContext, server_context: ssl.SSLContext
+) -> None:
+    near, far = await connect()
+    bio, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = trusting.wrap_bio(bio, outgoing, server_hostname="localhost")
+    shaking = asyncio.gather(far.start_tls(server_context, server_side=True))
+    with pytest.raises(ssl.SSLWantReadError):
+        client.do_handshake()
+    near.write(outgoing.read())
+    while True:
+        bio.write(await near.read())
+        with contextlib.suppress(ssl.SSLWantReadError):
+            client.do_handshake()
+            break
+    client.write(b"eager")
+    near.write(outgoing.read())  # the client's Finished, and data, in one packet
+    await shaking
+    assert await far.read() == b"eager"
+
+
+@pytest.mark.parametrize("name", ["localhost", "127.0.0.1"])
+async def test_names_and_addresses_are_checked(
+    connect: Connect, trusting: ssl.SSLContext, server_context: ssl.SSLContext, name: str
+) -> None:
+    near, far = await connect()
+    await asyncio.gather(
+        near.start_tls(trusting, server_side=False, server_hostname=name),
+        far.start_tls(server_context, server_side=True),
+    )
+    assert near.tls is not None
+
+
+async def test_a_failed_handshake_tells_both_sides_why(
+    connect: Connect, trusting: ssl.SSLContext, server_context: ssl.SSLContext
+) -> None:
+    near, far = await connect()
+    at_near, at_far = await asyncio.gather(
+        near.start_tls(trusting, server_side=False, server_hostname="elsewhere.example.com"),
+        far.start_tls(server_context, server_side=True),
+        return_exceptions=True,
+    )
+    assert isinstance(at_near, TlsFailed)
+    assert "Hostname mismatch" in str(at_near)
+    if at_far is None:  # the server may have finished first; it hears of it as it reads
+        with pytest.raises(TlsFailed, match="alert"):
+            await far.read()
+    else:
+        assert isinstance(at_far, TlsFailed)
+    assert near.tls is None
+    near.close()
+    far.close()
+    await near.wait_closed(5)
+
+
+@pytest.mark.parametrize("first", [b"", b"\x16\x03\x01"])
+async def test_an_end_in_the_middle_of_a_handshake_is_a_failure(
+    connect: Connect, server_context: ssl.SSLContext, first: bytes
+) -> None:
+    near, far = await connect()
+    near.write(first)
+    near.write_eof()
+    await pause(0.01)
+    with pytest.raises(TlsFailed, match="the peer closed the connection"):
+        await far.start_tls(server_context, server_side=True)
+    near, far = await connect()
+    shaking = asyncio.gather(far.start_tls(server_context, server_side=True), return_exceptions=True)
+    near.write(first)
+    await pause(0.01)
+    near.write_eof()
+    (outcome,) = await shaking
+    assert str(outcome) == "the peer closed the connection"
+
+
+async def test_a_reset_in_the_middle_of_a_handshake_is_a_failure(
+    connect: Connect, server_context: ssl.SSLContext
+) -> None:
+    near, far = await connect()
+    shaking = asyncio.gather(far.start_tls(server_context, server_side=True), return_exceptions=True)
+    await pause(0.01)
+    near.abort()
+    (outcome,) = await shaking
+    assert isinstance(outcome, TlsFailed)
+    assert str(outcome) == "the connection was lost"
+
+
+async def test_what_is_no_handshake_is_a_failure(connect: Connect, server_context: ssl.SSLContext) -> None:
+    near, far = await connect()
+    near.write(bytes(100))
+    with pytest.raises(TlsFailed, match="wrong version number"):
+        await far.start_tls(server_context, server_side=True)
+    near.write(bytes(1 << 20))
+    await pause()
+    assert far.buffered == 0
+    assert far._engine is not None
+    assert far._engine.incoming.pending <= LIMIT
+    with pytest.raises(TlsFailed, match="wrong version number"):
+        await far.read()
+    far.close()
+
+
+async def test_a_handshake_can_be_given_up_at_a_deadline(connect: Connect, server_context: ssl.SSLContext) -> None:
+    near, far = await connect()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.02):
+            await far.start_tls(server_context, server_side=True)
+    near.write(b"\x16\x03\x01")
+    await pause(0.01)
+    far.close()
+    assert await read_all(near) == b""
+
+
+async def test_closing_in_the_middle_of_a_handshake_ends_it(connect: Connect, server_context: ssl.SSLContext) -> None:
+    near, far = await connect()
+    shaking = asyncio.gather(far.start_tls(server_context, server_side=True), return_exceptions=True)
+    await pause(0.01)
+    far.close(linger=0)
+    (outcome,) = await shaking
+    assert isinstance(outcome, TlsFailed)
+    assert await near.read() == b""
+
+
+async def test_tls_begins_once(connect: Connect, trusting: ssl.SSLContext) -> None:
+    near, _ = await connect("tls1.3")
+    with pytest.raises(AssertionError, match="once"):
+        await near.start_tls(trusting, server_side=False, server_hostname="localhost")
+
+
+@every_tls
+async def test_a_tls_stream_knows_its_facts(connect: Connect, kind: str) -> None:
+    near, far = await connect(kind)
+    for stream in (near, far):
+        assert stream.tls is not None
+        assert stream.tls.version == {"tls1.2": "TLSv1.2", "tls1.3": "TLSv1.3"}[kind]
+        stream.abort()
+        await stream.wait_closed(5)
+        assert stream.tls.cipher, "facts outlive the connection"
+
+
 # Ends
 
 

@@ -53,6 +53,10 @@ def test_a_field_cannot_replace_what_every_line_has() -> None:
     assert (line["level"], line["level_"], line["time_"]) == ("info", "debug", 3)
 
 
+def test_a_field_that_is_none_is_left_out() -> None:
+    assert "user" not in parsed(user=None)
+
+
 class Word(StrEnum):
     ONE = "one"
 
@@ -65,7 +69,7 @@ class Unprintable:
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
-        (None, None),
+        ([None], [None]),
         (True, True),
         (1.5, 1.5),
         (float("nan"), None),

@@ -141,14 +141,3 @@ def test_endpoints_that_discovery_dropped_leave_with_their_last_connection() -> 
     assert [address for address, _ in upstream.endpoints.items()] == ["h:1", "h:2"]
     leaving.states["leased"] = 0
     assert [address for address, _ in upstream.endpoints.items()] == ["h:2"]
-
-
-def test_counts_kept_elsewhere_are_brought_in_before_a_scrape() -> None:
-    metrics = Metrics()
-    listener = metrics.listener("a")
-
-    def fold() -> None:
-        listener.bytes_in += 5
-
-    metrics.before_scrape = fold
-    assert sample(metrics, "downstream_bytes_total", listener="a", direction="in") == 5

@@ -25,6 +25,7 @@ ChannelBinding = Literal["disable", "prefer", "require"]
 MAX_AUTHENTICATION = 16 * 1024  # bytes of one authentication request; about 150 are usual
 MAX_MESSAGE = 64 * 1024  # bytes of any other message before the first query
 MAX_SETTINGS = 256 * 1024  # bytes of all ParameterStatus messages together
+MAX_OLD_ERROR = 512  # bytes of an error in the words of protocol 2
 MAX_WAITING = 512 * 1024
 
 _SASL_CODES = frozenset({messages.AUTH_SASL, messages.AUTH_SASL_CONTINUE, messages.AUTH_SASL_FINAL})
@@ -134,8 +135,7 @@ class ClientLogin(Machine):
 
     def _advance(self) -> ClientEvent | None:
         while self._step not in {_Step.KEYS, _Step.DONE}:
-            self._refuse_old_error()
-            taken = self._take_tagged(MAX_MESSAGE)
+            taken = None if self._speaks_protocol_2() else self._take_tagged(MAX_MESSAGE)
             if taken is None:
                 return None
             event = self._take(*taken)
@@ -143,12 +143,19 @@ class ClientLogin(Machine):
                 return event
         return None
 
-    def _refuse_old_error(self) -> None:
-        """A server that cannot even fork answers in protocol 2: `E`, a text, NUL. Read as 3 its length is absurd."""
+    def _speaks_protocol_2(self) -> bool:
+        """Whether an error comes as `E`, a text, NUL, of which not all is here: so answers a server that cannot fork.
+
+        Read as protocol 3, the text's first bytes are a length beyond reason. Raises UpstreamError with the text.
+        """
         head = self._inbox.peek(0, 5)
-        if len(head) == 5 and head[:1] == b"E" and int.from_bytes(head[1:]) > MAX_MESSAGE:
-            text = self._inbox.peek(1, 513).split(b"\0")[0].decode("utf-8", "replace").strip()
-            raise UpstreamError(Reason.UPSTREAM_REJECTED, f"the server refused the connection: {text!r}")
+        if len(head) < 5 or head[:1] != b"E" or int.from_bytes(head[1:]) <= MAX_MESSAGE:
+            return False
+        text, end, _ = self._inbox.peek(1, MAX_OLD_ERROR).partition(b"\0")
+        if not end and len(self._inbox) < MAX_OLD_ERROR:
+            return True
+        said = text.decode("utf-8", "replace").strip()
+        raise UpstreamError(Reason.UPSTREAM_REJECTED, f"the server refused the connection: {said!r}")
 
     def _take(self, tag: bytes, payload: bytes) -> ClientEvent | None:
         if tag == b"E":

@@ -222,7 +222,7 @@ class ServerLogin(Machine):
         return self._password(payload)
 
     def _password(self, payload: bytes) -> ServerEvent:
-        if payload.find(b"\0") != len(payload) - 1:
+        if not payload or payload.find(b"\0") != len(payload) - 1:
             raise _bad_message("invalid password packet size")
         step, self._step = self._step, Step.JUDGED
         if len(payload) == 1:

@@ -1,0 +1,60 @@
+"""Real servers and one daemon for the whole run, and every client there is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+
+import pytest
+
+from tests.e2e import clusters as making
+from tests.e2e.clusters import Cluster
+from tests.e2e.house import House
+from tests.support import secrets
+from tests.support.certificates import Authority
+from tests.support.leaks import SHARED_CHILDREN
+
+LONG = os.environ.get("AMBASSADOR_LONG", "") not in {"", "0"}
+"""Whether the tests take the times and sizes that a release is judged by, rather than those of every day."""
+
+
+@pytest.fixture(scope="session")
+def long() -> bool:
+    """Whether there is time for the full lengths: AMBASSADOR_LONG=1."""
+    return LONG
+
+
+@pytest.fixture(scope="session")
+def clusters(authority: Authority) -> Iterator[Mapping[int, Cluster]]:
+    """Our own server of every version that is here."""
+    found: dict[int, Cluster] = {}
+    try:
+        for major in making.installed():
+            server = making.make(major, authority)
+            server.__enter__()
+            found[major] = making.fill(server)
+            SHARED_CHILDREN.add(server.pid)
+        yield found
+    finally:
+        for cluster in found.values():
+            cluster.server.close()
+
+
+@pytest.fixture(scope="session")
+def shared_house(
+    clusters: Mapping[int, Cluster], authority: Authority, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[House]:
+    """The daemon of the run."""
+    found = House(tmp_path_factory.mktemp("house"), authority, clusters)
+    with found.daemon as daemon:
+        SHARED_CHILDREN.add(daemon.child.pid)
+        yield found
+
+
+@pytest.fixture
+def house(shared_house: House) -> Iterator[House]:
+    """The daemon of the run; what it logs during a test is searched for that test's secrets."""
+    before = len(shared_house.daemon.child.out)
+    yield shared_house
+    said = shared_house.daemon.child.out[before:]
+    assert not [secret for secret in secrets.MINTED if secret in said], "the daemon logged a secret of this test"

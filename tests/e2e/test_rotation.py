@@ -1,0 +1,81 @@
+"""A password that changes every two seconds under load, and not one transaction that fails."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.clusters import DATABASE, Cluster
+from tests.e2e.house import Plan
+from tests.e2e.load import Bench
+from tests.e2e.where import Where
+from tests.support.certificates import Authority
+from tests.support.daemon import Daemon
+from tests.support.postgres import new_role
+from tests.support.processes import wait_until
+from tests.support.secrets import canary
+
+EVERY = 2.0
+"""Seconds between two rotations."""
+
+APART = 0.7
+"""Seconds between the change of the database and that of the Secret: less than `refused_wait`, as long as clients of
+the old password are patient."""
+
+
+class Rotated:
+    """One role, its Secret, and a listener that logs in with it."""
+
+    def __init__(self, cluster: Cluster, plan: Plan, *, tls: bool) -> None:
+        self._server = cluster.server
+        self._role = new_role(cluster.server)
+        self._secret = plan.role("rotated", self._role)
+        plan.upstream("rotated", cluster, "rotated", tls=plan.tls() if tls else None)
+        self.where = Where(plan.listener("rotated", "rotated"), "alice", DATABASE)
+        self.config = plan.text()
+
+    def change_database(self, password: str) -> None:
+        """Give the role another password."""
+        self._server.alter_password(self._role.name, password)
+
+    def change_secret(self, password: str) -> None:
+        """Write it into the Secret, as the kubelet does."""
+        self._secret.swap({"username": self._role.name, "password": password})
+
+    def database_first(self, _: int) -> None:
+        """The usual order: for a moment nobody has the right password."""
+        password = canary("rotated")
+        self.change_database(password)
+        time.sleep(APART)
+        self.change_secret(password)
+
+    def secret_first(self, _: int) -> None:
+        """The other order: for a moment the Secret holds a password that does not work yet."""
+        password = canary("rotated")
+        self.change_secret(password)
+        time.sleep(APART)
+        self.change_database(password)
+
+
+@pytest.mark.timeout(150)
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize("order", ["database_first", "secret_first"])
+def test_no_transaction_fails_while_the_password_changes(
+    clusters: Mapping[int, Cluster], authority: Authority, tmp_path: Path, order: str, tls: bool, long: bool
+) -> None:
+    rotated = Rotated(clusters[17], Plan(tmp_path, authority), tls=tls)
+    seconds = 60 if long else 9
+    with Daemon(rotated.config) as daemon:
+        program = clusters[17].server.tool("pgbench")
+        with Bench(program, rotated.where, tmp_path, seconds=seconds, reconnect=True) as bench:
+            rotations = bench.during(getattr(rotated, order), every=EVERY)
+            done = bench.finished()
+        assert rotations >= seconds / EVERY - 2
+        wait_until(
+            "the last value", lambda: daemon.metric("ambassador_credential_version", credential="rotated") >= rotations
+        )
+        print(f"\n{order}: {rotations} rotations, {done} transactions, none failed")
+        assert len(daemon.logged("credential rotated", credential="rotated")) == rotations
