@@ -6,6 +6,9 @@ Exit codes: 0 done · 1 failed · 2 words wrong (usage, configuration).
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -52,9 +55,10 @@ DEFAULT_ADMIN = "127.0.0.1:9901"
 @app.command()
 def run(config: ConfigFile) -> None:
     """Run the daemon in the foreground."""
-    from ambassador.runtime.main import run_file  # noqa: PLC0415
+    with _sigterm_held_back():
+        from ambassador.runtime.main import run_file  # noqa: PLC0415
 
-    raise typer.Exit(run_file(config))
+        raise typer.Exit(run_file(config))
 
 
 @app.command()
@@ -81,10 +85,12 @@ def proxy(
     admin: Annotated[str, typer.Option(help="Admin address.")] = DEFAULT_ADMIN,
 ) -> None:
     """Run a daemon for one upstream, without a configuration file."""
-    from ambassador.config.shorthand import configuration  # noqa: PLC0415
-    from ambassador.runtime.main import run_data  # noqa: PLC0415
+    with _sigterm_held_back():
+        from ambassador.config.shorthand import configuration  # noqa: PLC0415
+        from ambassador.runtime.main import run_data  # noqa: PLC0415
 
-    raise typer.Exit(run_data(configuration(url, listen=listen, credential=credential, tls=tls, ca=ca, admin=admin)))
+        data = configuration(url, listen=listen, credential=credential, tls=tls, ca=ca, admin=admin)
+        raise typer.Exit(run_data(data))
 
 
 @app.command()
@@ -187,6 +193,16 @@ def main() -> NoReturn:
     except KeyboardInterrupt:
         _fail("interrupted", FAILED)
     raise SystemExit(0)
+
+
+@contextmanager
+def _sigterm_held_back() -> Iterator[None]:
+    """Until the daemon hears it: as process 1 of a container we would never learn of one that came while starting."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _seconds(text: str) -> float:

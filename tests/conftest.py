@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 import pytest
 import uvloop
 
+from ambassador.telemetry import redaction
 from tests.support import leaks
 from tests.support.certificates import Authority
 from tests.support.postgres import TLS_VERSIONS, VERSIONS, PostgresServer, Servers
@@ -55,6 +56,12 @@ def no_tasks_left(request: pytest.FixtureRequest, no_leaks: None) -> Iterator[No
     yield
     found = leaks.tasks_left(runner.get_loop())
     assert not found, "tasks left: " + "; ".join(found)
+
+
+@pytest.fixture(autouse=True)
+def nothing_concealed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an earlier test concealed is not masked in this one's lines: `xxxx` may be some other test's password."""
+    monkeypatch.setattr(redaction, "_REDACTION", redaction.Redaction())
 
 
 # Real servers, shared by the run

@@ -86,9 +86,10 @@ class Admin(Model):
     """Address or addresses; unix sockets get mode 0600. Loopback by default: the status names what is configured.
     Changing it needs a restart."""
 
-    token_file: ExistingFile | None = None
+    token_file: Annotated[ExistingFile | None, Field(json_schema_extra=RESTART)] = None
     """File holding the token that `POST` and `PUT` must show as `Authorization: Bearer`. Without it these verbs
-    answer only on a unix socket, whose owner the kernel vouches for."""
+    answer only on a unix socket, whose owner the kernel vouches for. Its content may change at any time; naming
+    another file needs a restart."""
 
 
 class Log(Model):
@@ -97,8 +98,8 @@ class Log(Model):
     level: Literal["debug", "info", "warning", "error"] = "info"
     """Least important level that is written. `info` has a line per session and per change of state."""
 
-    format: Literal["json", "text"] = "json"
-    """`json`: an object a line, for collectors. `text`: for eyes."""
+    format: Annotated[Literal["json", "text"], Field(json_schema_extra=RESTART)] = "json"
+    """`json`: an object a line, for collectors. `text`: for eyes. Changing it needs a restart."""
 
 
 class DrainSettings(Model):

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import FrameType
 from typing import Self
 
@@ -23,6 +24,7 @@ DONE = 0
 FAILED = 1
 LOOK = 0.5
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+OURSELVES = str(Path(sys.executable).with_name("ambassador"))
 ANYONE = "app"  # what an application calls itself; the ambassador logs in as the credential's user
 ANSWER_WITHIN = 20.0
 
@@ -67,7 +69,7 @@ def show(stage: Stage) -> None:
     _head("2", "A mounted Secret, and an ambassador that reads it")
     stage.start_ambassador()
     _say(f"   {stage.secret.path} holds username and password, laid out as the kubelet does it.")
-    _command(f"ambassador run -c {stage.config}")
+    _command(_shown([OURSELVES, "run", "-c", str(stage.config)]))
 
     _head("3", "An application connects to the ambassador, without a password")
     _query(stage, "SELECT * FROM item")
@@ -88,7 +90,7 @@ def linger(stage: Stage) -> None:
         ("connect", _shown(_psql(stage, stage.port))),
         ("status page", f"{page}/status"),
         ("metrics", f"{page}/metrics"),
-        ("status in a terminal", f"ambassador status --admin 127.0.0.1:{stage.admin_port}"),
+        ("status in a terminal", _shown([OURSELVES, "status", "--admin", f"127.0.0.1:{stage.admin_port}"])),
         ("configuration", str(stage.config)),
         ("log", str(stage.log)),
         ("the Secret", str(stage.secret.path)),
@@ -185,9 +187,13 @@ def _psql(stage: Stage, port: int, user: str = ANYONE) -> list[str]:
 
 
 def _shown(words: list[str]) -> str:
-    """A command as a person may type it: without the program's folder if it would be found all the same."""
-    program = "psql" if shutil.which("psql") else words[0]
-    return " ".join([program, *words[1:]])
+    """A command as a person may type it here: without the program's folder if it would be found all the same."""
+    program = Path(words[0])
+    if shutil.which(program.name):
+        program = Path(program.name)
+    elif program.is_relative_to(Path.cwd()):
+        program = program.relative_to(Path.cwd())
+    return " ".join([str(program), *words[1:]])
 
 
 def _run(stage: Stage, words: list[str]) -> subprocess.CompletedProcess[str]:

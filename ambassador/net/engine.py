@@ -133,7 +133,7 @@ class Engine:
         self.flush()
 
     def flush(self) -> None:
-        """Send what the engine wants to say of itself: handshake, alerts, answers to key updates."""
+        """Send what the engine wants to say of itself: handshake and alerts."""
         if self.outgoing.pending:
             self._send(self.outgoing.read())
 

@@ -14,9 +14,8 @@ import threading
 from collections.abc import Callable
 from typing import cast
 
-from ambassador.net import peer as peers
 from ambassador.net.engine import RECORD, Engine, TlsFailed, explain
-from ambassador.net.peer import Peer
+from ambassador.net.farewell import Farewell
 from ambassador.net.sink import Sink
 
 LIMIT = 65536
@@ -62,6 +61,7 @@ class Flow(asyncio.BufferedProtocol):
         "_eof_sent",
         "_eof_told",
         "_error",
+        "_farewell",
         "_fin",
         "_full",
         "_gone",
@@ -73,10 +73,7 @@ class Flow(asyncio.BufferedProtocol):
         "_scratch",
         "_sink",
         "_socket",
-        "_timer",
         "_transport",
-        "local",
-        "peer",
         "truncated",
         "write",
     )
@@ -84,8 +81,6 @@ class Flow(asyncio.BufferedProtocol):
     write: Callable[[bytes], None]
 
     def __init__(self, sock: socket.socket, *, limit: int = LIMIT) -> None:
-        self.peer: Peer = peers.remote(sock)
-        self.local: Peer = peers.local(sock)
         self.truncated = False
         self.write = discard
         self._socket = sock
@@ -111,7 +106,7 @@ class Flow(asyncio.BufferedProtocol):
         self._readable: asyncio.Future[None] | None = None
         self._drained: asyncio.Future[None] | None = None
         self._gone: asyncio.Future[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._farewell: Farewell | None = None
 
     # ---- called by the transport
 
@@ -164,9 +159,9 @@ class Flow(asyncio.BufferedProtocol):
         self._deliver = discard
         if self._engine is not None:
             self._engine.let_go()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        if self._farewell is not None:
+            self._farewell.cancel()
+            self._farewell = None
         for future in (self._readable, self._drained, self._gone):
             wake(future)
         sink, self._sink = self._sink, None
@@ -196,11 +191,8 @@ class Flow(asyncio.BufferedProtocol):
             self._steer()
         wake(self._readable)
 
-    def _received(self, chunk: bytes) -> None:
+    def _received(self, engine: Engine, chunk: bytes) -> None:
         """Ciphertext has come while the stream is poured: no copy into the receive buffer, and one call less."""
-        engine = self._engine
-        if engine is None:
-            return
         if len(chunk) <= LIMIT:
             engine.incoming.write(chunk)
             self._decrypt(engine, len(chunk))
@@ -342,6 +334,6 @@ class Flow(asyncio.BufferedProtocol):
             self._engine.flush()
             if self._sink is not None:
                 self._closing = True
-                self._transport.close()
+                self._transport.abort()
         self._full = True
         self._steer()

@@ -51,6 +51,7 @@ class Acceptor:
         self._tasks = Tasks(lambda _, error: self._on_error(error))
         self._retry: asyncio.TimerHandle | None = None
         self._listening = False
+        self._adopting = False
         self._keepalive: Keepalive | None = None
         self.keepalive = keepalive
 
@@ -105,7 +106,8 @@ class Acceptor:
                 break
             sock.setblocking(False)
             self._accepted.append(sock)
-        if self._accepted and not len(self._tasks):
+        if self._accepted and not self._adopting:
+            self._adopting = True
             self._tasks.start(self._adopt(), name="accept")
 
     def _let_go(self, error: OSError) -> None:
@@ -115,9 +117,14 @@ class Acceptor:
         self._on_error(error)
 
     async def _adopt(self) -> None:
-        while self._accepted:
-            with contextlib.suppress(OSError):  # it is gone already
-                self._on_stream(await Stream.adopt(self._accepted.popleft(), limit=self._limit))
+        try:
+            while self._accepted:
+                with contextlib.suppress(OSError):  # it is gone already
+                    self._on_stream(await Stream.adopt(self._accepted.popleft(), limit=self._limit))
+        finally:
+            # Said in the very step that found the queue empty. The task itself counts as running a turn longer, and
+            # who is accepted in that turn would lie in the queue until the next client comes.
+            self._adopting = False
 
 
 def _log_nothing(error: BaseException) -> None:

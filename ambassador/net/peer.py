@@ -27,6 +27,10 @@ class Peer:
     pid: int | None = None
 
 
+UNKNOWN = Peer("unknown")
+"""The end of a connection that was gone before anybody asked."""
+
+
 def remote(sock: socket.socket) -> Peer:
     """The far end of a connected stream socket.
 

@@ -41,6 +41,7 @@ class Relay:
 
     __slots__ = (
         "_done",
+        "_early",
         "_first",
         "bytes_in",
         "bytes_out",
@@ -64,6 +65,7 @@ class Relay:
         self.to_upstream: Callable[[bytes], None] = upstream.write
         self.to_downstream: Callable[[bytes], None] = downstream.write
         self._done: asyncio.Future[End] | None = None
+        self._early: End | None = None
         self._first: _Side | None = None
 
     def from_downstream(self, chunk: bytes) -> None:
@@ -77,11 +79,14 @@ class Relay:
         self.to_downstream(chunk)
 
     async def run(self) -> End:
-        """Join the two until the end. Neither stream is closed here, but after a reset the other one is reset too.
+        """Join the two until the end. Neither stream is closed here, but after a reset the other one is: by a
+        reset behind the last byte it is owed.
 
         Raises:
             Exception: what an override of `from_downstream`, `from_upstream` or `side_ended` raised.
         """
+        if self._early is not None:
+            return self._early
         self._done = asyncio.get_running_loop().create_future()
         self.to_upstream = self.upstream.write
         self.to_downstream = self.downstream.write
@@ -94,11 +99,16 @@ class Relay:
             self._part()
 
     def finish(self, reason: Reason, error: str | None = None) -> None:
-        """End the relay from outside. Both streams stay open, for last words; finishing twice does nothing."""
+        """End the relay from outside, even before it runs.
+
+        Both streams stay open, for last words; finishing twice does nothing.
+        """
         self._end(End(reason, error, "self"))
 
     def _end(self, end: End) -> None:
-        if self._done is not None and not self._done.done():
+        if self._done is None:
+            self._early = self._early or end
+        elif not self._done.done():
             self._done.set_result(end)
             self._part()
 
@@ -123,7 +133,7 @@ class Relay:
         if self._dealt_with(side):
             return
         if self.truncation_resets and side.stream.truncated:
-            side.other.abort()
+            side.other.close(reset=True)
             self._end(End(_REASONS[side.by], _TRUNCATED, side.by))
             return
         side.other.write_eof()
@@ -138,7 +148,7 @@ class Relay:
             side.other.abort()
             self._end(End(Reason.CUT, "the connection was closed here", "self"))
         elif side.ended or not self._dealt_with(side):
-            side.other.abort()
+            side.other.close(reset=True)
             self._end(End(_REASONS[side.by], _words(error), side.by))
 
     def _dealt_with(self, side: _Side) -> bool:
@@ -152,27 +162,21 @@ class Relay:
 class _Side:
     """The sink of one of the two streams: what it says is done to the other."""
 
-    __slots__ = ("_guarded", "_relay", "_take", "by", "ended", "other", "stream")
+    __slots__ = ("_relay", "by", "data", "ended", "other", "stream")
 
     def __init__(self, relay: Relay, by: Literal["client", "upstream"]) -> None:
-        client = by == "client"
-        self._relay = relay
-        self._take = relay.from_downstream if client else relay.from_upstream
-        # The base class's own two cannot raise, so that they need no guard, which would be one frame more a chunk.
         kind = type(relay)
-        self._guarded = (
-            kind.from_downstream is not Relay.from_downstream
-            if client
-            else kind.from_upstream is not Relay.from_upstream
-        )
+        if by == "client":
+            take, plain = relay.from_downstream, kind.from_downstream is Relay.from_downstream
+        else:
+            take, plain = relay.from_upstream, kind.from_upstream is Relay.from_upstream
+        # The base class's own two cannot raise; to guard them would cost one more frame for each chunk.
+        self.data: Callable[[bytes], None] = take if plain else _guarded(take, relay._failed)  # noqa: SLF001 - ours
         self.ended = False
         self.by: Literal["client", "upstream"] = by
-        self.stream = relay.downstream if client else relay.upstream
-        self.other = relay.upstream if client else relay.downstream
-
-    @property
-    def data(self) -> Callable[[bytes], None]:
-        return self._guard if self._guarded else self._take
+        self.stream = relay.downstream if by == "client" else relay.upstream
+        self.other = relay.upstream if by == "client" else relay.downstream
+        self._relay = relay
 
     def eof(self) -> None:
         self._relay._eof(self)  # noqa: SLF001 - a side is a part of its relay
@@ -186,11 +190,15 @@ class _Side:
     def resume(self) -> None:
         self.other.resume_reading()
 
-    def _guard(self, chunk: bytes) -> None:
+
+def _guarded(take: Callable[[bytes], None], failed: Callable[[Exception], None]) -> Callable[[bytes], None]:
+    def guard(chunk: bytes) -> None:
         try:
-            self._take(chunk)
+            take(chunk)
         except Exception as error:  # noqa: BLE001 - handed to the one who awaits `run`
-            self._relay._failed(error)  # noqa: SLF001 - a side is a part of its relay
+            failed(error)
+
+    return guard
 
 
 def _words(error: BaseException) -> str:

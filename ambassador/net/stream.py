@@ -12,20 +12,25 @@ import contextlib
 import socket
 import ssl
 import struct
+from collections.abc import Callable
+from functools import partial
 
+from ambassador.kit.clock import SYSTEM
+from ambassador.net import peer as peers
 from ambassador.net.engine import Engine, TlsFailed
 from ambassador.net.facts import TlsFacts
+from ambassador.net.farewell import Farewell, unacknowledged
 from ambassador.net.flow import LIMIT, Flow, discard, wake
-from ambassador.net.peer import Peer
+from ambassador.net.peer import UNKNOWN, Peer
 from ambassador.net.sink import Poured, Sink
 
-__all__ = ["LIMIT", "Peer", "Sink", "Stream", "TlsFacts", "TlsFailed"]
+__all__ = ["LIMIT", "UNKNOWN", "Peer", "Sink", "Stream", "TlsFacts", "TlsFailed"]
+
+_LOOK = 0.02
+"""Seconds between looks at what is still unsent; nothing tells when the last of it has left."""
 
 LINGER = 5.0
 """Seconds that `close` gives the peer to take the last bytes without any progress."""
-
-_LINGER_ROUNDS = 12
-"""However slowly the peer takes them: after so many times the linger it is over."""
 
 _RESET = struct.pack("ii", 1, 0)
 """SO_LINGER on with zero seconds: closing sends RST instead of FIN, so the peer cannot take it for a clean end."""
@@ -36,8 +41,8 @@ class Stream(Flow):
 
     `write(data)` queues bytes for the peer. It is an attribute and not a method, because it is the transport's own
     function where nothing has to be done in between; look it up anew after `start_tls`. Once the connection is
-    gone, or our side has ended, it does nothing. `peer` and `local` are the two ends. `truncated` is True when the
-    peer's side of a TLS connection ended without close_notify.
+    gone, or our side has ended, it does nothing. `truncated` is True when the peer's side of a TLS connection ended
+    without close_notify.
     """
 
     __slots__ = ()
@@ -46,8 +51,7 @@ class Stream(Flow):
     async def adopt(cls, sock: socket.socket, *, limit: int = LIMIT) -> Stream:
         """Make a stream of a connected, non-blocking stream socket (TCP or unix), which it owns from now on.
 
-        Raises:
-            OSError: the connection is gone already; the socket has been closed.
+        A connection that is gone already makes a stream that is lost at once.
         """
         try:
             stream = cls(sock, limit=limit)
@@ -58,6 +62,16 @@ class Stream(Flow):
         return stream
 
     # ---- facts
+
+    @property
+    def peer(self) -> Peer:
+        """The far end; `UNKNOWN` once the connection is gone. Looked up at each call: who needs it keeps it."""
+        return self._end(peers.remote)
+
+    @property
+    def local(self) -> Peer:
+        """The near end; `UNKNOWN` once the connection is gone. Looked up at each call."""
+        return self._end(peers.local)
 
     @property
     def buffered(self) -> int:
@@ -164,7 +178,8 @@ class Stream(Flow):
         if self._choked:
             sink.pause()
         if self._transport is not None and not self._closed:
-            self._transport.set_protocol(Poured(self, deliver if self._engine is None else self._received))
+            engine = self._engine
+            self._transport.set_protocol(Poured(self, deliver if engine is None else partial(self._received, engine)))
         self._eof_told = False
         if isinstance(self._error, TlsFailed):
             self._break(self._error)
@@ -207,7 +222,7 @@ class Stream(Flow):
         else:
             self._close_tls(self._engine)
 
-    def close(self, linger: float = LINGER) -> None:
+    def close(self, linger: float = LINGER, *, reset: bool = False) -> None:
         """Send what is queued, say that we end, and close; what still comes from the peer is thrown away.
 
         Waits for the peer's own end before closing, because closing a socket with unread bytes resets the
@@ -215,10 +230,11 @@ class Stream(Flow):
 
         Args:
             linger: seconds without progress after which the connection is aborted; 0: do not wait for the peer's end.
+            reset: end with a reset behind the last byte, so that the peer does not take it for a clean end.
         """
         if self._closing or self._closed or self._transport is None:
             return
-        if self._engine is not None and not self._eof_sent:
+        if self._engine is not None and not self._eof_sent and not reset:
             self._close_tls(self._engine)
         self._closing = True
         self.write = discard
@@ -226,24 +242,33 @@ class Stream(Flow):
         self._buffer = b""
         wake(self._readable)
         self._transport.set_protocol(self)
-        if self._fin or self._eof or linger <= 0:
+        if reset and self._socket.family != socket.AF_UNIX:
+            self._end_with_reset(linger)
+            return
+        if self._fin or self._eof or linger <= 0 or reset:
             self._transport.close()
         else:
             if not (self._eof_sent and self._engine is None):
                 self._transport.write_eof()
             self._steer()
-        self._linger(linger or LINGER, _LINGER_ROUNDS, self._transport.get_write_buffer_size())
+        unsent = self._transport.get_write_buffer_size
+        self._farewell = Farewell(unsent, self._let_go, linger=linger or LINGER, reset=False)
 
     def abort(self) -> None:
         """End at once: unsent bytes are dropped, and the peer sees a reset."""
-        if self._closed or self._transport is None:
-            return
-        if self._socket.family != socket.AF_UNIX:
-            with contextlib.suppress(OSError):
-                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        self.write = discard
-        self._closing = True
-        self._transport.abort()
+        self._let_go(True)
+
+    async def sent(self, *, acknowledged: bool = False) -> None:
+        """Wait until nothing that was written is left in this process, or the connection is gone.
+
+        Ask for the end first: `close`, which also bounds this wait.
+
+        Args:
+            acknowledged: wait until the machine of a TCP peer has it too, since ours may go away with us.
+        """
+        acknowledged = acknowledged and self._socket.family != socket.AF_UNIX
+        while not self._closed and (self._unsent() if acknowledged else self._queued()):
+            await SYSTEM.sleep(_LOOK)
 
     async def wait_closed(self, timeout: float) -> None:
         """Wait until the connection is gone; abort it after `timeout` seconds. Ask for the end first: `close`."""
@@ -258,20 +283,34 @@ class Stream(Flow):
 
     # ---- inside
 
-    def _linger(self, seconds: float, rounds: int, unsent: int) -> None:
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(seconds, self._lingered, seconds, rounds, unsent)
+    def _end_with_reset(self, linger: float) -> None:
+        if self._unsent() == 0:
+            self._let_go(True)
+        else:
+            self._steer()
+            self._farewell = Farewell(self._unsent, self._let_go, linger=linger, reset=True)
 
-    def _lingered(self, seconds: float, rounds: int, unsent: int) -> None:
+    def _queued(self) -> int:
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
+
+    def _unsent(self) -> int:
+        return self._queued() + unacknowledged(self._socket)
+
+    def _let_go(self, reset: bool) -> None:
         if self._closed or self._transport is None:
             return
-        left = self._transport.get_write_buffer_size()
-        if left == 0:
-            self._transport.abort()  # all is with the kernel, which goes on sending: no reset
-        elif rounds and left < unsent:
-            self._linger(seconds, rounds - 1, left)
-        else:
-            self.abort()
+        if reset and self._socket.family != socket.AF_UNIX:
+            with contextlib.suppress(OSError):
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self.write = discard
+        self._closing = True
+        self._transport.abort()
+
+    def _end(self, which: Callable[[socket.socket], Peer]) -> Peer:
+        try:
+            return which(self._socket)
+        except OSError:
+            return UNKNOWN
 
     def _failure(self) -> ConnectionError:
         if isinstance(self._error, ConnectionError):

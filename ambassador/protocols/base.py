@@ -41,6 +41,7 @@ class Downstream:
     `client` is where the client is: the socket's peer, or what a trusted PROXY header said.
     `admit` raises Overloaded when the listener takes no more; a protocol calls it once it knows how to say so.
     `requests` counts finished transactions or commands.
+    `introduce` tells the session what the client says of itself, before it is known whether it may come in.
     """
 
     stream: Stream
@@ -50,6 +51,7 @@ class Downstream:
     tls_required: bool
     admit: Callable[[], None]
     requests: RequestMetrics
+    introduce: Callable[[Hello], None] = lambda _: None
 
     def claim(self, user: str | None) -> Claim:
         """What the client claims to be, with the evidence its connection brings."""

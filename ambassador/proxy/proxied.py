@@ -47,7 +47,7 @@ def header_for(version: Literal["v1", "v2"] | None, client: Peer, local: Peer) -
 
 def _trusted(peer: Peer, settings: ProxyProtocol) -> bool:
     if peer.host is None:
-        return True  # a unix socket: its mode says who may connect
+        return peer.uid is not None  # a unix socket: its mode says who may connect; without an id nobody is there
     address = ip_address(peer.host)
     mapped = getattr(address, "ipv4_mapped", None)
     return any((mapped or address) in network for network in settings.trusted)

@@ -31,8 +31,12 @@ _log = logs.logger(__name__)
 _RUN = secrets.token_hex(3)
 _NUMBERS = itertools.count(1)
 
-_QUIET_ENDS = {Reason.CLIENT_CLOSED, Reason.UPSTREAM_CLOSED, Reason.DRAINED, Reason.CANCEL_REQUEST}
-"""Ends that are nobody's fault: logged at info; all others at warning."""
+_NOT_ANSWERED = {Reason.CLIENT_CLOSED, Reason.CANCEL_REQUEST}
+"""Ends after which nobody waits for an answer."""
+
+_QUIET_ENDS = _NOT_ANSWERED | {Reason.UPSTREAM_CLOSED, Reason.DRAINED}
+"""Ends that are nobody's fault: logged at info; all others at warning, and so is an end that the upstream made
+without a word."""
 
 
 class Phase(StrEnum):
@@ -128,6 +132,8 @@ class Session:
             self._enter(Phase.CLOSED)
             self.stream.close()
             self._report(end)
+        # Until its client has the last bytes a session counts: what a drain does not wait for is lost.
+        await self.stream.sent(acknowledged=self.plan.drain.started)
 
     def leave(self) -> None:
         """End at the next safe point: a drain has started."""
@@ -207,7 +213,11 @@ class Session:
             tls_required=settings.tls is not None and settings.tls.mode == "require",
             admit=self._admit,
             requests=self.plan.requests,
+            introduce=self._introduce,
         )
+
+    def _introduce(self, hello: Hello) -> None:
+        self.hello = hello
 
     def _admit(self) -> None:
         if self.plan.drain.started:
@@ -222,7 +232,7 @@ class Session:
             self.leave()
 
     def _refuse(self, error: AmbassadorError) -> None:
-        if error.reason in _QUIET_ENDS or self.stream.closed:
+        if error.reason in _NOT_ANSWERED or self.stream.closed:
             return
         reveal = self.target is not None and self.target.upstream.settings.reveal_errors
         if words := self.plan.protocol.refuse(error, reveal=reveal):
@@ -250,7 +260,8 @@ class Session:
         self.plan.metrics.finished(end.reason)
         self.plan.metrics.session_seconds.observe(seconds)
         probe = self.link is None and end.reason is Reason.CLIENT_CLOSED  # opens a port and closes it again
-        say = _log.debug if probe else _log.info if end.reason in _QUIET_ENDS else _log.warning
+        quiet = end.reason in _QUIET_ENDS and (end.error is None or end.reason is not Reason.UPSTREAM_CLOSED)
+        say = _log.debug if probe else _log.info if quiet else _log.warning
         say("session ended", **self._fields(end, seconds))
 
     def _fields(self, end: End, seconds: float) -> dict[str, object]:

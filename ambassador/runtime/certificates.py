@@ -66,6 +66,7 @@ class Certificates:
         if not files:
             return
         async with aclosing(watch(files, poll=POLL, debounce=DEBOUNCE, clock=self._clock)) as changes:
+            self._rebuild(self.contexts)  # they may have changed since the contexts were made of them
             async for _ in changes:
                 self._rebuild(self.contexts)
 

@@ -39,6 +39,9 @@ FILE_POLL = 10.0
 FILE_DEBOUNCE = 1.0
 """Seconds: how often the configuration file is looked at without being told, and how long an edit must rest."""
 
+ENDING = (signal.SIGTERM, signal.SIGINT)
+"""Signals that tell the daemon to leave."""
+
 
 class State(StrEnum):
     """Where the daemon is in its life."""
@@ -84,7 +87,8 @@ class Daemon:
         self._reload_queued = False
         self._hurry = asyncio.Event()
         self._leave = asyncio.Event()
-        self._skip_delay = False
+        self._skip_delay = asyncio.Event()
+        self._asked: set[str] = set()
 
     # ---- what the admin server asks
 
@@ -137,13 +141,11 @@ class Daemon:
 
     def drain(self) -> None:
         """Begin to leave; asked a second time, go to the deadline at once."""
-        if self._leave.is_set():
-            self._hurry.set()
-        self._leave.set()
+        self._begin_to_leave("request")
 
     def quit(self) -> None:
-        """Leave without the delay."""
-        self._skip_delay = True
+        """Leave without the delay, or with no more of it."""
+        self._skip_delay.set()
         self._leave.set()
 
     def set_log_level(self, level: logs.Level) -> None:
@@ -162,6 +164,7 @@ class Daemon:
         config = self._first.config
         try:
             await self._apply(build(self.commons, config))
+            self._reconcile()
             self._admin = AdminServer(self, config.admin)
             await self._admin.start()
         except BaseException:
@@ -176,9 +179,21 @@ class Daemon:
 
     def _hear_signals(self) -> None:
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, self.drain)
-        loop.add_signal_handler(signal.SIGINT, self.drain)
+        for ending in ENDING:
+            loop.add_signal_handler(ending, self._begin_to_leave, "signal")
         loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)  # the command line may have held them back till here
+
+    def _begin_to_leave(self, way: str) -> None:
+        """Begin to leave; asked the same way again, go to the deadline at once.
+
+        A signal behind a request is no second wish: a preStop hook's `ambassador drain` is followed by SIGTERM.
+        """
+        if way in self._asked:
+            self._skip_delay.set()
+            self._hurry.set()
+        self._asked.add(way)
+        self._leave.set()
 
     def _hang_up(self) -> None:
         """SIGHUP: reload. However many come while one reload runs, one more follows it."""
@@ -190,9 +205,9 @@ class Daemon:
         """Run until told to leave, then leave."""
         await self._leave.wait()
         drain = self.world.config.drain
-        if not self._skip_delay:
+        if not self._skip_delay.is_set():
             self._enter(State.LEAVING)
-            await self._wait(self._hurry, drain.delay)
+            await self._wait(self._skip_delay, drain.delay)
         self._enter(State.DRAINING)
         cut = await self.running.drain(drain.timeout, self._hurry)
         if cut:
@@ -218,10 +233,10 @@ class Daemon:
     async def _reload(self) -> ReloadResult:
         if self.file is None:
             return ReloadResult(applied=False, message="this daemon was started without a configuration file")
-        if self.state is not State.READY:
-            return ReloadResult(applied=False, message=f"the daemon is {self.state}")
         try:
             loaded = await asyncio.to_thread(load, self.file)
+            if self.state is not State.READY:  # looked at behind the wait: what a drain closed stays closed
+                return ReloadResult(applied=False, message=f"the daemon is {self.state}")
             before = self.world
             after = build(self.commons, loaded.config, before)
             await self._apply(after)
@@ -229,19 +244,42 @@ class Daemon:
             return ReloadResult(applied=False, message="the file has faults", faults=tuple(map(str, error.faults)))
         except ConfigError as error:
             return ReloadResult(applied=False, message="the configuration cannot be applied", faults=(str(error),))
+        except Exception as error:  # noqa: BLE001 - a fault in us must not end the task that follows the file
+            _log.exception("reload failed", error)
+            return ReloadResult(applied=False, message="a fault in this program; the log has its trace")
+        finally:
+            self._reconcile()  # a world that was built and not applied leaves no metrics behind
         later = (*diff(before.config, loaded.config).restart_needed, *_unix_changes(before, after))
         return ReloadResult(applied=True, message="applied", restart_needed=later)
 
     async def _apply(self, world: World) -> None:
+        before = self.commons.current
         await self.running.swap(world)
-        config = world.config
-        logs.set_level(config.log.level)
-        self.commons.metrics.reconcile(config.listeners, config.upstreams, config.credentials)
+        if before is None or before.config.log.level != world.config.log.level:
+            logs.set_level(world.config.log.level)  # an operator's own level outlives a reload that says nothing of it
+
+    def _reconcile(self) -> None:
+        """Drop the metrics of what the configuration in force does not name."""
+        world, metrics = self.commons.current, self.commons.metrics
+        if world is None:
+            return
+        metrics.reconcile(world.config.listeners, world.config.upstreams, world.config.credentials)
+        for name, upstream in world.upstreams.items():
+            metrics.upstream(name).retain(map(str, upstream.endpoints))
 
     async def _follow_file(self, file: Path) -> None:
         async with aclosing(watch([file], poll=FILE_POLL, debounce=FILE_DEBOUNCE, clock=self.clock)) as changes:
+            if await self._changed_since_start(file):
+                await self.reload()
             async for _ in changes:
                 await self.reload()
+
+    async def _changed_since_start(self, file: Path) -> bool:
+        """Whether the file was changed after it was first read and before anybody watched it."""
+        try:
+            return (await asyncio.to_thread(load, file)).config != self._first.config
+        except ConfigError:
+            return True  # which the reload will say
 
     async def _wait(self, event: asyncio.Event, timeout: float) -> None:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,7 +15,7 @@ from ambassador.config.load import Loaded, load, load_data
 from ambassador.errors import ConfigError
 from ambassador.kit.clock import SYSTEM
 from ambassador.runtime.check import Finding, connect_all
-from ambassador.runtime.daemon import Daemon
+from ambassador.runtime.daemon import ENDING, Daemon
 from ambassador.runtime.hardening import harden
 from ambassador.telemetry import logs
 
@@ -74,7 +75,16 @@ async def _serve(loaded: Loaded, file: Path | None, log: logs.Log) -> int:
         log.error("cannot start", error=str(error))  # noqa: TRY400 - the operator's words are at fault; a trace tells nothing
         return FAILED
     await daemon.serve()
+    _end_anyhow()
     return DONE
+
+
+def _end_anyhow() -> None:
+    """From here on we end by ourselves: a signal that still comes must not make another exit code of it."""
+    loop = asyncio.get_running_loop()
+    for ending in ENDING:
+        loop.remove_signal_handler(ending)
+        signal.signal(ending, signal.SIG_IGN)
 
 
 def _loop_run(work: Coroutine[Any, Any, T]) -> T:

@@ -1,10 +1,11 @@
 cimport cython
 
 cdef Py_ssize_t MAX_LENGTH, MAX_OWED, HEADER_SEEN, STATUS_SEEN, ERROR_SEEN
-cdef int EXTENDED, POINT, SYNC, COPIED, GOODBYE
+cdef int EXTENDED, POINT, SYNC, COPIED, DONE, GOODBYE
 cdef int ROW, ANSWER, READY, ERROR, COPY_IN
 cdef int IDLE, IN_TRANSACTION, FAILED
 cdef int SURE, DOUBTED, LOST
+cdef int NOTHING, ANSWERED, FAILURE
 cdef bytes FROM_CLIENT, FROM_SERVER
 
 
@@ -12,8 +13,8 @@ cdef class PostgresWalk:
     cdef Py_ssize_t _client_left, _server_left, _first, _last, _ignored
     cdef bytes _client_held, _server_held
     cdef bytearray _owed
-    cdef bint _copying, _replied
-    cdef int _doubt
+    cdef bint _copying
+    cdef int _doubt, _said
     cdef readonly int status_byte
     cdef readonly unsigned long long transactions, errors
     cdef readonly bint terminated
@@ -38,11 +39,10 @@ cdef class PostgresWalk:
     cdef _walk_server(self, bytes chunk, Py_ssize_t position)
     cdef _answered(self, int meaning, bytes chunk, Py_ssize_t start, Py_ssize_t stop)
     cdef _ready(self, Py_ssize_t length, int status)
-    @cython.locals(at=Py_ssize_t, what=int)
-    cdef int _settle(self)
-    @cython.locals(extended=bint, what=int)
-    cdef _settle_in_doubt(self)
-    @cython.locals(at=Py_ssize_t, stop=Py_ssize_t, kept=Py_ssize_t)
+    @cython.locals(at=Py_ssize_t, runs=int, point=bint)
+    cdef _settle(self)
+    cdef bint _is_ambiguous(self, int runs, bint point)
+    @cython.locals(at=Py_ssize_t, stop=Py_ssize_t, kept=Py_ssize_t, extended=bint)
     cdef _begin_copy(self)
     cdef _failed(self, bytes beginning)
 

@@ -17,7 +17,7 @@ How the server's debt is followed. `owed` is a queue of what the client sent and
     EXTENDED  one or more of Parse, Bind, Describe, Execute, Close; they still need a Sync
     POINT     Query or FunctionCall: one ReadyForQuery will come
     SYNC      the same; kept apart, because a server that reads COPY data ignores it
-    COPIED    CopyDone or CopyFail, sent before the server had asked for data
+    COPIED    CopyDone or CopyFail; DONE when it is known which COPY it belongs to
 
 ReadyForQuery removes everything up to the first POINT or SYNC. CopyInResponse removes the SYNCs that the client had
 sent behind the COPY and before its end: the server reads them as part of the data and answers none of them.
@@ -26,8 +26,9 @@ When a COPY fails, it cannot be known from outside whether the server had read t
 view" comes before, bad data after), and so whether it will answer them. `clean` is then false until a ReadyForQuery
 comes that cannot be theirs: the answer to a SYNC in doubt is a ReadyForQuery with nothing before it.
 
-Where the bytes leave two readings, the one that owes more is taken: `clean` may then come late or never, but not too
-early. So with a Query behind extended messages that lack their Sync: if those fail, the server skips the Query.
+Where the bytes leave two readings, and no later byte will tell, `clean` is false for the rest of the session: it may
+come late or never, but not too early. So with a failure among extended messages, a Query and a Sync sent in one go: did
+the Query fail, or did the server skip it on its way to the Sync?
 """
 
 from contextlib import suppress
@@ -42,18 +43,20 @@ MAX_LENGTH = 0x4000_0003
 # translated word.
 HEADER_SEEN, STATUS_SEEN, ERROR_SEEN = 4, 5, 128
 # How much the client may send ahead before we stop counting; the session goes on, but is never `clean` again.
-MAX_OWED = 1 << 20
+MAX_OWED = 1 << 18
 
 # What is owed, and so what a message from the client means to us; 0 means nothing.
-EXTENDED, POINT, SYNC, COPIED, GOODBYE = 1, 2, 3, 4, 5
+EXTENDED, POINT, SYNC, COPIED, DONE, GOODBYE = 1, 2, 3, 4, 5, 6
 # What a message from the server means to us; 0 is one that may come at any time and answers nothing.
 ROW, ANSWER, READY, ERROR, COPY_IN = 1, 2, 3, 4, 5
 
 # ReadyForQuery's status.
 IDLE, IN_TRANSACTION, FAILED = 0x49, 0x54, 0x45
 
-# How sure we are of it: in doubt since a COPY failed; never again, since there was too much to count.
+# How sure we are of it: in doubt since a COPY failed; never again.
 SURE, DOUBTED, LOST = 0, 1, 2
+# What the server said since it was last ready.
+NOTHING, ANSWERED, FAILURE = 0, 1, 2
 
 
 def _table(meanings: dict[bytes, int], default: int) -> bytes:
@@ -66,7 +69,7 @@ def _table(meanings: dict[bytes, int], default: int) -> bytes:
 
 
 FROM_CLIENT = _table({b"PBDEC": EXTENDED, b"QF": POINT, b"S": SYNC, b"cf": COPIED, b"X": GOODBYE}, 0)
-FROM_SERVER = _table({b"NAS": 0, b"D": ROW, b"Z": READY, b"E": ERROR, b"G": COPY_IN}, ANSWER)
+FROM_SERVER = _table({b"NAS": 0, b"Dd": ROW, b"Z": READY, b"E": ERROR, b"G": COPY_IN}, ANSWER)
 
 
 class PostgresWalk:
@@ -88,7 +91,7 @@ class PostgresWalk:
         "_ignored",
         "_last",
         "_owed",
-        "_replied",
+        "_said",
         "_server_held",
         "_server_left",
         "errors",
@@ -109,7 +112,7 @@ class PostgresWalk:
         self._copying = False
         self._ignored = 0
         self._doubt = SURE
-        self._replied = False
+        self._said = NOTHING
         self.transactions = 0
         self.errors = 0
         self.terminated = False
@@ -162,7 +165,7 @@ class PostgresWalk:
 
     def _walk_client(self, chunk: bytes, position: int) -> None:
         size = len(chunk)
-        data = chunk
+        data = chunk  # a pointer, when compiled
         while size - position >= 5:
             tag = data[position]
             length = data[position + 1]  # by itself, so that the shift is done in a type wide enough when compiled
@@ -205,7 +208,7 @@ class PostgresWalk:
             self._last += 1
 
     def _make_room(self) -> None:
-        if self._first:
+        if self._first > len(self._owed) // 2:  # or a long queue would be moved for every message
             self._owed[: self._last - self._first] = self._owed[self._first : self._last]
             self._last -= self._first
             self._first = 0
@@ -216,10 +219,9 @@ class PostgresWalk:
 
     def _end_copy(self) -> None:
         """CopyDone or CopyFail. With nothing owed it is left over from a COPY that failed, and the server skips it."""
-        if self._copying:
-            self._copying = False
-        elif self._first != self._last and self._owed[self._last - 1] != COPIED:
-            self._owe(COPIED)
+        if self._first != self._last:
+            self._owe(DONE if self._copying else COPIED)
+        self._copying = False
 
     # --- From the server ----------------------------------------------------------------------------------------
 
@@ -244,7 +246,7 @@ class PostgresWalk:
 
     def _walk_server(self, chunk: bytes, position: int) -> None:
         size = len(chunk)
-        data = chunk
+        data = chunk  # a pointer, when compiled
         while size - position >= 5:
             tag = data[position]
             length = data[position + 1]  # by itself, so that the shift is done in a type wide enough when compiled
@@ -273,7 +275,8 @@ class PostgresWalk:
             self._failed(chunk[start:stop])
         elif meaning == COPY_IN:
             self._begin_copy()
-        self._replied = True
+        if self._said == NOTHING:
+            self._said = ANSWERED
 
     def _ready(self, length: int, status: int) -> None:
         if length != STATUS_SEEN or status not in (IDLE, IN_TRANSACTION, FAILED):
@@ -281,60 +284,71 @@ class PostgresWalk:
         self.status_byte = status
         if status == IDLE:
             self.transactions += 1
-        if self._doubt != DOUBTED:
+        if self._doubt != DOUBTED or self._said != NOTHING:
             self._settle()
-        elif self._replied:
-            self._settle_in_doubt()
         elif self._first < self._last and self._owed[self._first] == SYNC:
             self._settle()  # it may as well answer a SYNC in doubt; then the next such answer finds none in front
-        self._copying = self._replied = False
+        self._copying = False
+        self._said = NOTHING
         self._ignored = 0
 
-    def _settle(self) -> int:
-        """Remove what a ReadyForQuery answers, and return the POINT or SYNC that it was; 0 if there is none."""
+    def _settle(self) -> None:
+        """Remove what a ReadyForQuery answers."""
         at = self._first
+        runs = 0
         while at < self._last and self._owed[at] != POINT and self._owed[at] != SYNC:
+            runs += self._owed[at] == EXTENDED
             at += 1
-        what = 0
+        point = at < self._last and self._owed[at] == POINT
         if at < self._last:
-            what = self._owed[at]
             at += 1
-        if at < self._last and self._owed[at] == COPIED:
-            at += 1  # left over from a COPY that never asked for data
+        while at < self._last and self._owed[at] >= COPIED:
+            at += 1  # left over from a COPY that failed before it asked for data
         self._first = at
-        return what
-
-    def _settle_in_doubt(self) -> None:
-        """A ReadyForQuery with an answer before it. It ends the doubt, unless it is the one of the COPY itself."""
-        extended = self._first < self._last and self._owed[self._first] == EXTENDED
-        what = self._settle()
-        if not self._ignored:
+        if self._said == FAILURE and self._is_ambiguous(runs, point):
+            self._doubt = LOST
+        elif self._doubt == DOUBTED and self._said != NOTHING and not self._ignored:
             self._doubt = SURE
-        elif extended and what == POINT:
-            self._doubt = LOST  # the COPY's own SYNC, or the POINT behind it: no later answer will tell
+
+    def _is_ambiguous(self, runs: int, point: bool) -> bool:
+        """Whether, after a failure, it is open which POINT or SYNC was answered, and no later answer will tell.
+
+        A POINT behind EXTENDED may have been skipped on the way to a SYNC. And where a SYNC is in doubt, it may have
+        been the one, unless nothing but the COPY stood between it and the next.
+        """
+        if self._ignored:
+            return runs > 1 or (runs == 1 and point)
+        return runs > 0 and point and SYNC in self._owed[self._first : self._last]
 
     def _begin_copy(self) -> None:
         """CopyInResponse: the command in front was a COPY; see the head of this file for its Syncs."""
         at = self._first
-        while at < self._last and self._owed[at] == EXTENDED:
+        while at < self._last and (self._owed[at] == EXTENDED or self._owed[at] == DONE):
             at += 1
+        extended = at > self._first
         if at < self._last and self._owed[at] == POINT:
             at += 1  # the COPY itself, even behind EXTENDED: a server that reads data for another one takes no Query
+            extended = False
+        while at < self._last and self._owed[at] == DONE:
+            at += 1
         stop = at
         while stop < self._last and self._owed[stop] == SYNC:
             stop += 1
-        self._ignored = stop - at
-        self._copying = True
-        if stop < self._last and self._owed[stop] == COPIED:
-            self._copying = False
-            stop += 1
+        self._ignored += stop - at
         kept = self._last - stop
         self._owed[at : at + kept] = self._owed[stop : self._last]
         self._last = at + kept
+        self._copying = True
+        if kept and self._owed[at] == COPIED:
+            self._owed[at] = DONE
+            self._copying = False
+            if extended and kept > 1 and self._owed[at + 1] != SYNC:
+                self._doubt = LOST  # was it the COPY before that CopyDone, or one behind it, in the same segment?
 
     def _failed(self, beginning: bytes) -> None:
         self.errors += 1
         self._copying = False
+        self._said = FAILURE
         if self._ignored and self._doubt == SURE:
             self._doubt = DOUBTED
         self.on_error(beginning)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
@@ -18,10 +18,34 @@ LONG = os.environ.get("AMBASSADOR_LONG", "") not in {"", "0"}
 """Whether the tests take the times and sizes that a release is judged by, rather than those of every day."""
 
 
+Figure = Callable[[str], None]
+
+
 @pytest.fixture(scope="session")
 def long() -> bool:
     """Whether there is time for the full lengths: AMBASSADOR_LONG=1."""
     return LONG
+
+
+FIGURES = pytest.StashKey[list[str]]()
+
+
+@pytest.fixture
+def figure(request: pytest.FixtureRequest) -> Figure:
+    """Takes a line for the end of the run: what was measured."""
+
+    def note(text: str) -> None:
+        request.config.stash.setdefault(FIGURES, []).append(f"{request.node.name}: {text}")
+
+    return note
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Show what was measured."""
+    if lines := config.stash.get(FIGURES, []):
+        terminalreporter.section("measured end to end")
+        for line in lines:
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Self
 
 from tests.e2e.where import Where
 from tests.support.processes import Child
@@ -34,7 +35,8 @@ class Bench:
         clients: int = CLIENTS,
     ) -> None:
         (home / "script.sql").write_text(script)
-        words = ["-n", "-c", str(clients), "-j", "1", "-T", str(seconds), "-f", home / "script.sql"]
+        # A thread for each client: connecting blocks a thread, and all are to connect at once.
+        words = ["-n", "-c", str(clients), "-j", str(clients), "-T", str(seconds), "-f", str(home / "script.sql")]
         words += ["-C"] if reconnect else []
         self._child = Child([program, *words, where.conninfo()], directory=home, env=where.env(home), name="pgbench")
         self._seconds = seconds
@@ -65,7 +67,7 @@ class Bench:
         assert failed[1] == "0", said
         return int(done[1])
 
-    def __enter__(self) -> Bench:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -101,7 +101,7 @@ def test_a_client_is_notified(house: House, name: str, front: Front) -> None:
     assert client(name).notify(house.where(front)) == PAYLOAD
 
 
-@through(FRONTS, CLIENTS, "cancel")
+@through(FEW_FRONTS, CLIENTS, "cancel")
 def test_a_client_cancels_its_query(house: House, name: str, front: Front) -> None:
     driver = client(name)
     where = house.where(front)
@@ -116,6 +116,7 @@ def test_a_client_cancels_its_query(house: House, name: str, front: Front) -> No
     wait_until("the server to have stopped", lambda: not cluster.sleeping())
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 @through(FEW_FRONTS, CLIENTS, "copy")
 def test_a_client_copies_in_and_out(house: House, name: str, front: Front, copied: Path, tmp_path: Path) -> None:
@@ -123,6 +124,7 @@ def test_a_client_copies_in_and_out(house: House, name: str, front: Front, copie
     assert digest(tmp_path / "out") == digest(copied)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 @through(FEW_FRONTS, CLIENTS, "large")
 def test_a_client_moves_a_large_value(house: House, name: str, front: Front, long: bool) -> None:

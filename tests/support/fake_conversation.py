@@ -214,9 +214,8 @@ class Conversation:
     def _authenticate(self, name: str) -> None:
         if not self._script.users:
             return
-        user = self._script.users.get(name)
-        if user is None:
-            self._fatal("28000", f'role "{name}" does not exist')
+        # Whom it does not know a real server asks for a password all the same.
+        user = self._script.users.get(name) or User(secrets.token_bytes(16), "scram-sha-256")
         if user.method == "cleartext":
             self._send(messages.authentication(messages.AUTH_CLEARTEXT))
             good = hmac.compare_digest(self._proof().removesuffix(b"\0"), user.password)

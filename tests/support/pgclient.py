@@ -227,7 +227,7 @@ class PgClient:
         result = Result()
         for tag, payload in await self.until(b"Z"):
             if tag == b"D":
-                result.rows.append((messages.parse_data_row(payload)[0] or b"").decode())
+                result.rows.append(_first_column(payload).decode())
             elif tag == b"C":
                 result.tags.append(payload[:-1].decode())
             elif tag == b"E":
@@ -241,3 +241,9 @@ class PgClient:
         async with PgClient(str(self._address)) as other:
             other.send(messages.cancel_request(self.pid, self.key if key is None else key))
             assert await other.rest() == b"", "a cancel request gets no answer"
+
+
+def _first_column(row: bytes) -> bytes:
+    """The first column of a DataRow; empty for NULL, whose length is -1."""
+    size = int.from_bytes(row[2:6], signed=True)
+    return row[6 : 6 + max(size, 0)]

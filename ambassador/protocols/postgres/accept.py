@@ -60,8 +60,9 @@ async def hear_out(downstream: Downstream, cancels: CancelKeys) -> tuple[Startup
                 await _answer_tls(downstream, login)
             case CancelRequested():
                 # Taken in the clear too, as PostgreSQL does: libpq's older PQcancel never encrypts.
-                await cancels.carry(event.pid, event.key)
-                raise ClientError(Reason.CANCEL_REQUEST, "a cancel request was taken")
+                carried = await cancels.carry(event.pid, event.key)
+                words = "was carried" if carried else "went nowhere: no session has its key, or its server was not reached"
+                raise ClientError(Reason.CANCEL_REQUEST, f"a cancel request {words}")
             case StartupReceived():
                 _check_encrypted(downstream)
                 return event, login

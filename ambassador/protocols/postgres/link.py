@@ -20,7 +20,7 @@ from ambassador.wire.postgres.tracker import Tracker
 class PostgresLink(Link):
     """One client joined to one server connection."""
 
-    __slots__ = ("_began", "_errors", "_leaving", "_requests", "_seen", "_tracker")
+    __slots__ = ("_began", "_errors", "_leaving", "_left", "_requests", "_seen", "_tracker")
 
     # Every message says its own length, and a session that ends without Terminate is over all the same.
     truncation_resets = False
@@ -33,6 +33,7 @@ class PostgresLink(Link):
         self._seen = 0
         self._errors = 0
         self._leaving: Reason | None = None
+        self._left = False  # the client has ended its side
 
     @property
     def waiting(self) -> bool:
@@ -58,13 +59,14 @@ class PostgresLink(Link):
             self._transactions_over(seen)
 
     def side_ended(self, by: Who) -> bool:
-        """The server is gone: unless it said why, or the client had said good-bye, the client is told.
+        """The server is gone: unless it said why, or the client had left, the client is told.
 
-        A client that ends its side may still read what it asked for; that is passed on.
+        A client that ends its side may still read what it asked for; that is passed on. Many never say good-bye.
         """
         if by == "client":
+            self._left = True
             return False
-        if self._tracker.terminated:
+        if self._tracker.terminated or (self._left and self._tracker.idle):
             self.finish(Reason.CLIENT_CLOSED)
         elif self._tracker.last_fatal:
             self.finish(Reason.UPSTREAM_CLOSED)
@@ -96,8 +98,9 @@ class PostgresLink(Link):
         tracker, requests = self._tracker, self._requests
         count, self._seen = seen - self._seen, seen
         now = ticks()
+        began = self._began or now  # a server may be ready unasked
         # In a pipeline the client does not wait, so that what comes next began, as far as one can see, here.
-        seconds, self._began = now - self._began, 0.0 if tracker.idle else now
+        seconds, self._began = now - began, 0.0 if tracker.idle else now
         errors = tracker.errors
         if errors == self._errors:
             requests.ok += count

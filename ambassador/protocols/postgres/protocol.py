@@ -17,6 +17,9 @@ from ambassador.protocols.postgres.options import PostgresListenerOptions, Postg
 from ambassador.upstreams.target import Target
 from ambassador.upstreams.upstream import Attempt, Lease, Login
 
+UNKNOWN_DATABASE = "3D000"
+NO_RIGHT = "42501"
+
 
 class Postgres(Protocol):
     """PostgreSQL in session mode."""
@@ -37,10 +40,10 @@ class Postgres(Protocol):
 
     async def accept(self, downstream: Downstream) -> tuple[Hello, Principal]:
         heard, machine = await hear_out(downstream, self.shared)
+        hello = Hello(heard.user, heard.database, Startup(machine, heard.parameters, heard.version))
+        downstream.introduce(hello)
         downstream.admit()
-        principal = await authenticate(downstream, heard, machine)
-        startup = Startup(machine, heard.parameters, heard.version)
-        return Hello(heard.user, heard.database, startup), principal
+        return hello, await authenticate(downstream, heard, machine)
 
     async def relay(self, downstream: Downstream, hello: Hello, target: Target, attach: Attach) -> End:
         lease = await _lease(hello, target)
@@ -65,9 +68,14 @@ class Postgres(Protocol):
     async def try_login(cls, attempt: Attempt) -> None:
         options = options_of(attempt)
         user = "" if attempt.credential is None else attempt.credential.username or ""
-        # Which database does not matter: that it exists is looked at only after the password was found good.
         wish = wish_of(attempt.credential, user, options.database or user, {}, options)
-        await login(attempt, replace(wish, attributes="any"))
+        try:
+            await login(attempt, replace(wish, attributes="any"))
+        except UpstreamError as error:
+            # Where no database is configured its name is a guess. The server looks for it, and at the right to
+            # connect to it, only after the password was found good.
+            if options.database is not None or error.code not in {UNKNOWN_DATABASE, NO_RIGHT}:
+                raise
 
     def refuse(self, error: AmbassadorError, *, reveal: bool) -> bytes:
         return refusal(error, reveal=reveal)

@@ -20,8 +20,6 @@ CANCEL_REQUEST = 80877102
 SSL_REQUEST = 80877103
 GSSENC_REQUEST = 80877104
 
-TLS_HANDSHAKE = 0x16  # the first byte of a TLS ClientHello: a client with sslnegotiation=direct
-
 MAX_STARTUP = 10_000  # bytes behind the length, as the server's MAX_STARTUP_PACKET_LENGTH
 MAX_CANCEL_KEY = 256  # bytes, protocol 3.2
 CANCEL_KEY_3_0 = 4  # bytes, protocol 3.0: no more, no less

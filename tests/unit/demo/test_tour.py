@@ -115,6 +115,13 @@ def test_headings_are_bold_on_a_terminal_only(
     assert capfd.readouterr().out == "\n1  plain\n\n\033[1m2  bold\033[0m\n\n3  plain again\n"
 
 
+def test_commands_are_shown_as_one_would_type_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert module._shown(["/usr/bin/env", "-i"]) == "env -i"
+    assert module._shown([str(tmp_path / ".venv/bin/no-such-program"), "run"]) == ".venv/bin/no-such-program run"
+    assert module._shown(["/elsewhere/no-such-program", "run"]) == "/elsewhere/no-such-program run"
+
+
 def test_steps_that_go_wrong_stop_the_tour() -> None:
     with Stage() as stage:
         stage.start_server()

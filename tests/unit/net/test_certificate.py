@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import pytest
 from cryptography import x509
@@ -118,6 +119,58 @@ def test_a_certificate_of_version_one_has_its_validity_one_place_earlier() -> No
 
     without = shorter(shorter(without, 2), 6)
     assert certificate.not_after(without) == certificate.not_after(der)
+
+
+def tlv(tag: int, *contents: bytes) -> bytes:
+    """A short DER element."""
+    body = b"".join(contents)
+    return bytes([tag, len(body)]) + body
+
+
+TIME = tlv(0x17, b"300101000000Z")
+OID = tlv(0x06, b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0b")
+
+
+def small(*fields: bytes, algorithm: bytes = OID) -> bytes:
+    """A certificate with nothing in it but these fields of its signed part, and a signature algorithm."""
+    return tlv(0x30, tlv(0x30, *fields), tlv(0x30, algorithm), tlv(0x03, b"\x00"))
+
+
+def validity(*times: bytes) -> bytes:
+    return small(tlv(0x02, b"\x01"), tlv(0x30, OID), tlv(0x30, OID), tlv(0x30, *times))
+
+
+def test_a_small_certificate_is_read() -> None:
+    assert certificate.not_after(validity(TIME, TIME)) == datetime(2030, 1, 1, tzinfo=UTC).timestamp()
+    assert certificate.signature_hash(validity(TIME, TIME)) == "sha256"
+
+
+@pytest.mark.parametrize(
+    ("der", "words"),
+    [
+        (tlv(0x31, b"\x02\x01\x01"), "not a DER certificate"),
+        (tlv(0x30), "empty sequence"),
+        (small(tlv(0x02, b"\x01")), "without validity"),
+        (validity(TIME), "validity has no two ends"),
+        (validity(TIME, tlv(0x0C, b"300101000000Z")), "validity is no time"),
+        (validity(TIME, tlv(0x17, b"3001010000Z")), "no time in UTC"),
+        (validity(TIME, tlv(0x18, b"20300101000000+0100")), "no time in UTC"),
+        (b"\x30\x80" + bytes(10), "length that is none"),
+        (b"\x30\x85" + bytes(10), "length that is none"),
+    ],
+)
+def test_what_has_no_expiry_is_refused_in_words(der: bytes, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        certificate.not_after(der)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "words"),
+    [(tlv(0x02, b"\x01"), "without the name of an algorithm"), (tlv(0x06, b"\x86"), "cut object identifier")],
+)
+def test_what_names_no_signature_is_refused_in_words(algorithm: bytes, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        certificate.signature_hash(small(TIME, algorithm=algorithm))
 
 
 @pytest.fixture(scope="module")

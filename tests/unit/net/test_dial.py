@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -144,6 +145,37 @@ async def test_no_answer_in_time_is_a_timeout() -> None:
                 await dial(address, timeout=0.2)
         assert caught.value.reason is Reason.CONNECT_TIMEOUT
         assert str(caught.value).endswith("no answer in 0.2 s")
+
+
+async def test_a_timeout_of_the_kernel_s_is_a_failure_in_its_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*_: object, **__: object) -> None:
+        raise TimeoutError(errno.ETIMEDOUT, "Connect call failed")
+
+    monkeypatch.setattr("ambassador.net.dial.start_connection", fail)
+    with pytest.raises(UpstreamError, match=r"cannot connect to 192\.0\.2\.1:1: Connection timed out") as caught:
+        await dial(Address("192.0.2.1", 1), timeout=5)
+    assert caught.value.reason is Reason.CONNECT_FAILED
+
+
+async def test_several_failures_are_told_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    port = 1  # nobody listens there
+    monkeypatch.setattr("ambassador.net.dial.resolve", resolving_to(("127.0.0.1", port), ("127.0.0.2", port)))
+    with pytest.raises(UpstreamError, match=r"127\.0\.0\.1.*127\.0\.0\.2"):
+        await dial(Address("db.example.com", port), timeout=5)
+
+
+async def test_a_socket_whose_options_cannot_be_set_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    refused: list[socket.socket] = []
+
+    def refuse(sock: socket.socket, _: object) -> None:
+        refused.append(sock)
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr("ambassador.net.dial.keep_alive", refuse)
+    with listening() as server:
+        with pytest.raises(UpstreamError, match="Invalid argument"):
+            await dial(Address("127.0.0.1", server.getsockname()[1]), timeout=5)
+        assert refused[0].fileno() == -1
 
 
 async def test_a_name_nobody_knows_is_a_failure_to_connect() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
@@ -178,6 +179,26 @@ async def test_a_service_s_reset_resets_the_client(join: Join) -> None:
     assert await joined.end() == End(Reason.UPSTREAM_CLOSED, "Connection reset by peer", "upstream")
 
 
+async def test_before_the_reset_the_other_gets_all_that_came(join: Join) -> None:
+    joined = await join()
+    joined.client.pause_reading()
+    joined.client._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    data = os.urandom(200_000)
+    joined.service.write(data)
+    await asyncio.sleep(0.1)
+    assert joined.relay.bytes_out == len(data)
+    joined.service.abort()
+    assert (await joined.end()).by == "upstream"
+    await asyncio.sleep(0.05)
+    joined.client.resume_reading()
+    received = b""
+    while len(received) < len(data):
+        received += await joined.client.read()
+    assert received == data
+    with pytest.raises(ConnectionResetError):
+        await joined.client.read()
+
+
 async def test_a_reset_after_an_end_resets_the_other_too(join: Join) -> None:
     joined = await join()
     joined.client.write_eof()
@@ -237,6 +258,18 @@ async def test_finishing_leaves_both_open_for_last_words(join: Join, mix: tuple[
     joined.relay.upstream.close()
     assert await read_all(joined.client) == b"go"
     assert await read_all(joined.service) == b"bye"
+
+
+async def test_finishing_before_it_runs_is_the_end_it_runs_to(connect: Connect) -> None:
+    client, downstream = await connect()
+    upstream, service = await connect()
+    relay = Relay(downstream, upstream)
+    relay.finish(Reason.DRAINED)
+    relay.finish(Reason.CUT)
+    client.write(b"hello")
+    assert await relay.run() == End(Reason.DRAINED, None, "self")
+    await asyncio.sleep(0.02)
+    assert service.buffered == 0
 
 
 async def test_after_the_finish_nothing_passes_any_more(join: Join) -> None:

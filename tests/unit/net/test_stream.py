@@ -6,13 +6,17 @@ import asyncio
 import contextlib
 import hashlib
 import os
+import re
+import shutil
+import socket
 import ssl
+import subprocess
 from collections.abc import Awaitable, Callable
 
 import pytest
 
 from ambassador.net.flow import HIGH_WATER, LIMIT
-from ambassador.net.stream import Stream, TlsFailed
+from ambassador.net.stream import UNKNOWN, Stream, TlsFailed
 from tests.support.sockets import everything, reset, tcp_pair
 
 KINDS = ("tcp", "unix", "tls1.2", "tls1.3")
@@ -602,6 +606,78 @@ async def test_a_tls_stream_knows_its_facts(connect: Connect, kind: str) -> None
         assert stream.tls.cipher, "facts outlive the connection"
 
 
+def s_client(port: int, version: str = "-tls1_3") -> subprocess.Popen[bytes]:
+    """OpenSSL's own client, showing every TLS message and taking commands."""
+    return subprocess.Popen(
+        ["openssl", "s_client", "-connect", f"127.0.0.1:{port}", version, "-msg"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the openssl command")
+@pytest.mark.parametrize("poured", [False, True])
+async def test_keys_are_changed_when_the_peer_asks_for_it(server_context: ssl.SSLContext, poured: bool) -> None:
+    """Messages that come after the handshake (RFC 8446, section 4.6.3); Python's own ssl cannot send this one."""
+    with socket.create_server(("127.0.0.1", 0)) as server, s_client(server.getsockname()[1]) as client:
+        assert client.stdin is not None
+        assert client.stdout is not None
+        sock, _ = await asyncio.to_thread(server.accept)
+        sock.setblocking(False)
+        stream = await Stream.adopt(sock)
+        await stream.start_tls(server_context, server_side=True)
+        basin = Basin(stream)
+        if poured:
+            stream.pour(basin)
+        client.stdin.write(b"hello\n")
+        client.stdin.flush()
+        await (basin.until(lambda: basin.bytes == b"hello\n") if poured else stream.read())
+        client.stdin.write(b"K\n")  # update our key, and ask for the same
+        client.stdin.flush()
+        await pause(0.2)
+        client.stdin.write(b"again\n")
+        client.stdin.flush()
+        await (basin.until(lambda: basin.bytes.endswith(b"again\n")) if poured else stream.read())
+        stream.write(b"under new keys\n")
+        stream.close(linger=0)
+        await stream.wait_closed(5)
+        client.stdin.close()
+        seen = await asyncio.to_thread(client.stdout.read)
+    assert re.search(rb">>> TLS 1\.3, Handshake \[length 0005\], KeyUpdate", seen)
+    assert re.search(rb"<<< TLS 1\.3, Handshake \[length 0005\], KeyUpdate", seen)
+    assert b"under new keys" in seen
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the openssl command")
+@pytest.mark.parametrize("poured", [False, True])
+async def test_renegotiation_is_refused_and_the_client_is_told(server_context: ssl.SSLContext, poured: bool) -> None:
+    server_context.options |= ssl.OP_NO_RENEGOTIATION
+    server = socket.create_server(("127.0.0.1", 0))
+    with server, s_client(server.getsockname()[1], "-tls1_2") as client:
+        assert client.stdin is not None
+        assert client.stdout is not None
+        sock, _ = await asyncio.to_thread(server.accept)
+        sock.setblocking(False)
+        stream = await Stream.adopt(sock)
+        await stream.start_tls(server_context, server_side=True)
+        basin = Basin(stream)
+        if poured:
+            stream.pour(basin)
+        client.stdin.write(b"R\n")
+        client.stdin.flush()
+        if poured:
+            await basin.until(lambda: basin.events == ["lost TlsFailed"])
+        else:
+            with pytest.raises(TlsFailed, match="alert handshake failure"):
+                await stream.read()
+        stream.abort()
+        await stream.wait_closed(5)
+        client.stdin.close()
+        seen = await asyncio.to_thread(client.stdout.read)
+    assert b"no_renegotiation" in seen
+
+
 # Ends
 
 
@@ -709,6 +785,44 @@ async def test_aborting_resets_the_connection(connect: Connect) -> None:
         await far.read()
 
 
+@pytest.mark.parametrize("kind", ["tcp", "tls1.3"])
+async def test_a_reset_can_come_behind_the_last_byte(connect: Connect, kind: str) -> None:
+    near, far = await connect(kind)
+    data = os.urandom(8 << 20)
+    near.pause_reading()
+    far.write(data)
+    far.close(reset=True)
+    await pause()
+    assert not far.closed
+    near.resume_reading()
+    assert await read_exactly(near, len(data)) == data
+    with pytest.raises(ConnectionResetError):
+        await near.read()
+
+
+async def test_with_nothing_unsent_the_reset_is_at_once(connect: Connect) -> None:
+    near, far = await connect()
+    far.close(reset=True)
+    with pytest.raises(ConnectionResetError):
+        await near.read()
+
+
+async def test_a_unix_socket_cannot_be_reset_and_is_closed(connect: Connect) -> None:
+    near, far = await connect("unix")
+    far.write(b"last")
+    far.close(reset=True)
+    assert await read_all(near) == b"last"
+
+
+async def test_a_reset_does_not_wait_for_a_peer_that_reads_nothing(connect: Connect) -> None:
+    near, far = await connect()
+    near.pause_reading()
+    far.write(bytes(16 << 20))
+    far.close(linger=0.05, reset=True)
+    await pause(0.3)
+    assert far.closed
+
+
 @every_kind
 async def test_nothing_can_be_done_with_a_closed_stream_and_nothing_breaks(connect: Connect, kind: str) -> None:
     near, far = await connect(kind)
@@ -775,6 +889,36 @@ async def test_bytes_read_before_a_reset_can_still_be_had(connect: Connect) -> N
         await far.read()
 
 
+@every_kind
+@pytest.mark.parametrize("acknowledged", [False, True])
+async def test_one_can_wait_until_all_is_sent(connect: Connect, kind: str, acknowledged: bool) -> None:
+    near, far = await connect(kind)
+    await far.sent(acknowledged=acknowledged)
+    near.pause_reading()
+    data = os.urandom(16 << 20)
+    far.write(data)
+    far.close()
+    sent = asyncio.gather(far.sent(acknowledged=acknowledged))
+    await pause()
+    assert not sent.done()
+    near.resume_reading()
+    assert await read_exactly(near, len(data)) == data
+    async with asyncio.timeout(5):
+        await sent
+
+
+@pytest.mark.parametrize("acknowledged", [False, True])
+async def test_waiting_until_all_is_sent_ends_with_the_connection(connect: Connect, acknowledged: bool) -> None:
+    near, far = await connect()
+    near.pause_reading()
+    far.write(bytes(16 << 20))
+    sent = asyncio.gather(far.sent(acknowledged=acknowledged))
+    await pause(0.01)
+    near.abort()
+    async with asyncio.timeout(5):
+        await sent
+
+
 # Facts
 
 
@@ -791,13 +935,23 @@ async def test_who_is_at_a_unix_socket_is_known(connect: Connect) -> None:
     assert (near.peer.uid, near.peer.gid, near.peer.pid) == (os.getuid(), os.getgid(), os.getpid())
 
 
-async def test_a_connection_that_is_gone_already_cannot_be_adopted() -> None:
+async def test_a_connection_that_is_gone_has_unknown_ends(connect: Connect) -> None:
+    near, _ = await connect()
+    near.abort()
+    await near.wait_closed(5)
+    assert near.peer is UNKNOWN
+    assert near.local is UNKNOWN
+
+
+async def test_a_connection_that_is_gone_already_is_lost_at_once() -> None:
     near, far = tcp_pair()
     reset(far)
     near.setblocking(False)
     await pause(0.01)
-    with pytest.raises(OSError, match="not connected"):
-        await Stream.adopt(near)
+    stream = await Stream.adopt(near)
+    with pytest.raises(ConnectionResetError):
+        await stream.read()
+    await stream.wait_closed(5)
     assert near.fileno() == -1
 
 

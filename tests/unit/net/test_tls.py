@@ -437,6 +437,15 @@ def test_what_is_no_pem_is_refused_by_name(
     assert str(files.key) in str(caught.value)
 
 
+def test_a_certificate_under_another_label_is_refused(directory: Directory, certs: Certs) -> None:
+    """OpenSSL would take it; which certificate is ours could not be said then."""
+    leaf = certs.server()
+    files = directory.put(leaf)
+    files.cert.write_bytes(leaf.cert.replace(b" CERTIFICATE", b" X509 CERTIFICATE"))
+    with pytest.raises(ConfigError, match="there is no certificate in it"):
+        ServerContexts(Server(files.cert, files.key))
+
+
 def test_an_encrypted_key_is_refused_instead_of_asking_at_the_terminal(directory: Directory, certs: Certs) -> None:
     leaf = certs.server()
     files = directory.put(leaf)

@@ -15,7 +15,8 @@ from ambassador.net.stream import Stream
 from ambassador.protocols.base import Downstream, Hello
 from ambassador.protocols.tcp import Tcp, TcpLink, TcpListenerOptions
 from ambassador.telemetry.metrics import RequestMetrics
-from ambassador.upstreams.upstream import Attempt
+from ambassador.upstreams.target import Target
+from ambassador.upstreams.upstream import Attempt, Lease
 from tests.support.streams import stream_pair
 
 Four = tuple[Stream, Stream, Stream, Stream]
@@ -98,6 +99,24 @@ async def test_a_cut_does_not_wait(four: Four) -> None:
     task = await run(link)
     link.expel(Reason.CUT)
     assert (await task).reason is Reason.CUT
+
+
+async def test_a_session_leases_joins_and_gives_back(four: Four) -> None:
+    client, near, far, server = four
+    lease = mock.create_autospec(Lease, instance=True, stream=far, connection=mock.sentinel.connection)
+    target = mock.create_autospec(Target, instance=True)
+    target.lease.return_value = lease
+    attached: list[object] = []
+    side = Downstream(near, near.peer, mock.Mock(), None, False, lambda: None, RequestMetrics())
+    running = asyncio.create_task(tcp().relay(side, Hello(), target, lambda *shown: attached.extend(shown)))
+    client.write(b"through")
+    assert await server.read() == b"through"
+    assert isinstance(attached[0], TcpLink)
+    assert attached[1] is mock.sentinel.connection
+    lease.release.assert_not_called()
+    client.abort()
+    assert (await running).reason is Reason.CLIENT_CLOSED
+    lease.release.assert_called_once_with()
 
 
 @pytest.mark.parametrize("tls", [True, False])

@@ -71,8 +71,12 @@ CONVERSATIONS = {
     "a query that copies, behind a Flush (asyncpg)": ("> P D H\n< 1 t T\n> Q d c\n< G C ZI", [False] * 3 + [True]),
     "the same, slower": ("> P D H\n< 1 t T\n> Q d\n< G\n> d c\n< C ZI", [False] * 5 + [True]),
     "ReadyForQuery ends a copy whatever happened": ("> Q\n< G\n< ZI", [False, False, True]),
-    "two copies in one segment": ("> P B E d c P B E d c S\n< 1 2 G C\n< 1 2 G C ZI", [False, False, True]),
-    "a second copy in one segment, asked first": ("> P B E d c P B E\n< G C\n< G\n> c S\n< C ZI", [False] * 4 + [True]),
+    "two copies in one query": ("> Q d c d c S\n< G C G C ZI\n< ZI", [False, False, True]),
+    "two copies in one segment": ("> P B E d c\n< 1 2 G C\n> P B E d c S\n< 1 2 G C ZI", [False] * 3 + [True]),
+    "a second copy in one segment, asked first": (
+        "> P B E d c\n< G C\n> P B E\n< G\n> c S\n< C ZI",
+        [False] * 5 + [True],
+    ),
     "data for a copy that failed": ("> Q d d c\n< E ZI", [False, True]),
     "data after a copy that failed": ("> Q\n< E ZI\n> d c f", [False, True, True]),
     "CopyDone with nothing before it": ("> c f d\n> Q\n< C ZI", [True, False, True]),
@@ -80,7 +84,7 @@ CONVERSATIONS = {
     "a copy that fails on its data": ("> Q\n< G\n> d\n< E ZI\n> d c", [False, False, False, True, True]),
     "a copy that nobody asked for": ("< G\n> c", [False, True]),
     "ReadyForQuery that nobody asked for": ("< ZI", [True]),
-    "ReadyForQuery before the Sync": ("> P\n< ZI\n> S\n< ZI", [False, False, False, True]),
+    "ReadyForQuery before the Sync": ("> P\n< ZI\n> S\n< ZI", [False, True, False, True]),
     "after good-bye nothing is clean": ("> X", [False]),
 }
 
@@ -105,7 +109,10 @@ DOUBTS = {
     "the next command copies": (DOUBTFUL + "> d c S\n< E ZI", "> Q\n< G\n> d c\n< C ZI"),
     "notices prove nothing": (DOUBTFUL + "> d c S\n< E ZI\n> Q\n< N A S ZI", "< T C ZI"),
     "two commands follow": (DOUBTFUL + "> d c S\n< E ZI\n> Q Q\n< C ZI", "< C ZI"),
-    "it fails a second time while in doubt": (DOUBTFUL + "> d c S\n< E ZI\n> S\n< E ZI", "> Q\n< C ZI"),
+    "a second copy fails": (DOUBTFUL + "> d c S\n< E ZI\n> P B E S\n< 1 2 G\n> d c S\n< E ZI", "> Q\n< C ZI"),
+    "more was sent behind": (DOUBTFUL + "> d c S Q S\n< E ZI", "< C ZI ZI"),
+    "more was sent behind, and the Sync was answered": (DOUBTFUL + "> d c S Q S\n< E ZI ZI", "< C ZI ZI"),
+    "it was a query's copy": ("> Q S\n< G E ZI", "> Q\n< C ZI"),
 }
 
 
@@ -125,13 +132,23 @@ def test_a_sync_alone_settles_no_doubt_for_its_answer_could_be_another_s(walk: P
     assert talk(walk, "> S\n< ZI\n< ZI") == [False] * 3
 
 
-def test_more_owed_behind_a_failed_copy_is_never_clean_again(walk: PostgresWalk) -> None:
-    talk(walk, DOUBTFUL + "> d c S Q S\n< E ZI\n< C ZI\n< ZI")
-    assert talk(walk, "> Q\n< C ZI") == [False, False]
+# Two readings, and no later byte will tell.
+AMBIGUOUS = {
+    "a Query that failed, or was skipped": "> P B E Q S\n< E ZI\n< ZI",
+    "more in the segment of a failed copy": DOUBTFUL + "> d c P B E S\n< E ZI",
+    "a Query in the segment of a failed copy": DOUBTFUL + "> d c Q S\n< E ZI",
+    "two copies in one segment, sent in one go": "> P B E d c P B E d c S\n< G C G C ZI",
+}
 
 
-def test_a_query_that_may_have_been_skipped_stays_owed(walk: PostgresWalk) -> None:
-    assert talk(walk, "> P B E Q S\n< E ZI") == [False, False]
+@pytest.mark.parametrize("conversation", AMBIGUOUS.values(), ids=AMBIGUOUS)
+def test_what_has_two_readings_is_never_clean_again(walk: PostgresWalk, conversation: str) -> None:
+    talk(walk, conversation)
+    assert talk(walk, "> S\n< ZI\n> Q\n< C ZI\n> P B E S\n< 1 2 C ZI") == [False] * 6
+
+
+def test_a_query_that_fails_behind_extended_messages_is_no_riddle_where_no_sync_was_sent(walk: PostgresWalk) -> None:
+    assert talk(walk, "> P D H\n< 1 t T\n> Q\n< E ZI") == [False, False, False, True]
 
 
 def test_a_client_that_sends_too_much_ahead_is_no_longer_counted_but_not_cut(walk: PostgresWalk) -> None:

@@ -117,9 +117,13 @@ async def test_a_server_that_cannot_be_reached_makes_no_noise(
 async def test_what_a_server_says_to_a_cancel_is_of_no_interest(
     keys: CancelKeys, issue: Issue, fake: FakePostgres
 ) -> None:
-    fake.say_at("connect", b"something", "close")
+    fake.say_at("connect", b"something", "hang")
     key = issue()
-    assert await keys.carry(key.pid, key.secret)
+    carrying = asyncio.create_task(keys.carry(key.pid, key.secret))
+    await until("the server to be connected to", lambda: fake.connections == 1)
+    await asyncio.sleep(0.05)
+    fake.hang_up()
+    assert await carrying
 
 
 async def test_a_server_that_resets_makes_no_noise(keys: CancelKeys, issue: Issue, fake: FakePostgres) -> None:

@@ -11,7 +11,6 @@ import pytest
 from ambassador.errors import Reason
 from ambassador.net.relay import End
 from ambassador.net.stream import Stream
-from ambassador.protocols.postgres import link as module
 from ambassador.protocols.postgres.link import PostgresLink
 from ambassador.telemetry.metrics import RequestMetrics
 from ambassador.wire.postgres.messages import (
@@ -23,6 +22,7 @@ from ambassador.wire.postgres.messages import (
     query,
     ready_for_query,
 )
+from ambassador.wire.postgres.tracker import Tracker
 from tests.support.shorthand import from_client, from_server
 from tests.support.streams import stream_pair
 
@@ -51,10 +51,12 @@ class Joined:
         async with asyncio.timeout(5):
             return await self.running
 
-    async def last_words(self) -> ErrorFields:
-        """What the client is told at the end."""
+    async def last_words(self, after: bytes = b"") -> ErrorFields:
+        """What the client is told at the end, `after` this."""
         self.link.downstream.write_eof()
         said = await _everything(self.client)
+        assert said.startswith(after)
+        said = said[len(after) :]
         assert said[:1] == b"E", said
         assert int.from_bytes(said[1:5]) == len(said) - 1
         return parse_error(said[5:])
@@ -139,17 +141,16 @@ async def test_a_pipeline_s_transactions_count_one_by_one_and_are_timed_once(joi
 async def test_a_server_that_is_ready_unasked_has_done_nothing_to_be_timed(joined: Joined) -> None:
     await joined.answer(from_server("ZI"))
     assert joined.requests.ok == 1
-    assert joined.requests.seconds.count == 0
+    assert joined.requests.seconds.sum < 1
 
 
 async def test_it_is_the_client_s_turn_until_it_has_asked(joined: Joined) -> None:
-    assert joined.link.waiting
-    assert not joined.link.in_transaction
+    seen = [(joined.link.waiting, joined.link.in_transaction)]
     await joined.say(from_client("Q"))
-    assert not joined.link.waiting
+    seen.append((joined.link.waiting, joined.link.in_transaction))
     await joined.answer(from_server("C ZT"))
-    assert joined.link.waiting
-    assert joined.link.in_transaction
+    seen.append((joined.link.waiting, joined.link.in_transaction))
+    assert seen == [(True, False), (False, False), (True, True)]
 
 
 # ---- leaving
@@ -170,8 +171,7 @@ async def test_a_busy_session_leaves_when_its_transaction_is_over(joined: Joined
     assert not joined.running.done()
     joined.server.write(from_server("C ZI"))
     assert (await joined.end()).reason is Reason.DRAINED
-    assert await _take(joined.client, len(from_server("C ZI"))) == from_server("C ZI")
-    assert (await joined.last_words()).code == "57P01"
+    assert (await joined.last_words(after=from_server("C ZI"))).code == "57P01"
 
 
 async def test_one_with_more_in_its_pipeline_leaves_when_all_is_answered(joined: Joined) -> None:
@@ -251,8 +251,28 @@ async def test_a_client_that_ends_its_side_still_hears_its_answer(joined: Joined
     joined.client.write_eof()
     assert await joined.server.read() == b""
     await joined.answer(from_server("C ZI"))
-    joined.client.abort()
+    joined.server.write_eof()
     assert (await joined.end()).reason is Reason.CLIENT_CLOSED
+    await joined.silence()
+
+
+async def test_a_client_that_just_vanishes_has_closed(joined: Joined) -> None:
+    joined.client.write_eof()
+    assert await joined.server.read() == b""
+    joined.server.write_eof()
+    end = await joined.end()
+    assert (end.reason, end.error) == (Reason.CLIENT_CLOSED, None)
+
+
+async def test_a_server_that_closes_with_an_answer_outstanding_is_explained_to_one_who_may_still_read(
+    joined: Joined,
+) -> None:
+    await joined.say(from_client("Q"))
+    joined.client.write_eof()
+    assert await joined.server.read() == b""
+    joined.server.write_eof()
+    assert (await joined.end()).reason is Reason.UPSTREAM_CLOSED
+    assert (await joined.last_words()).code == "08006"
 
 
 async def test_a_client_that_resets_has_closed(joined: Joined) -> None:
@@ -273,10 +293,7 @@ async def test_a_server_that_closes_without_a_word_is_explained(joined: Joined) 
 async def test_a_server_that_resets_is_explained(joined: Joined) -> None:
     await joined.say(from_client("Q"))
     joined.server.abort()
-    end = await joined.end()
-    assert (end.reason, end.by) == (Reason.UPSTREAM_CLOSED, "upstream")
-    assert end.error is not None
-    assert "reset" in end.error
+    assert (await joined.end()).reason is Reason.UPSTREAM_CLOSED
     assert (await joined.last_words()).code == "08006"
 
 
@@ -321,7 +338,7 @@ async def test_a_server_that_breaks_the_protocol_is_not_passed_on(joined: Joined
 
 
 async def test_a_fault_of_ours_comes_out_as_it_is(joined: Joined) -> None:
-    with mock.patch.object(module.Tracker, "on_error", side_effect=ZeroDivisionError):
+    with mock.patch.object(Tracker, "on_error", side_effect=ZeroDivisionError):
         joined.server.write(from_server("E"))
         with pytest.raises(ZeroDivisionError):
             await joined.end()

@@ -1,0 +1,284 @@
+"""What every protocol of the registry must do, whichever language it speaks."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from ambassador import registry
+from ambassador.config.address import Address
+from ambassador.config.load import load_text
+from ambassador.config.model import Model
+from ambassador.demo.servers import free_port
+from ambassador.errors import ClientError, Reason, UpstreamError
+from ambassador.kit.clock import SYSTEM
+from ambassador.net.dial import dial
+from ambassador.net.stream import Stream
+from ambassador.protocols.base import Protocol
+from ambassador.runtime.check import connect_all
+from ambassador.wire.postgres import messages
+from tests.support.fake_postgres import FakePostgres
+from tests.support.house import House, until
+from tests.support.pgclient import PgClient
+from tests.support.threaded import ThreadedServer, echo
+
+PRIVATE = "10.0.0.7:5432 refused orders_rw"
+
+
+class Rig(ABC):
+    """How a test speaks one protocol: a server that works, and a client."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self.server: ThreadedServer | FakePostgres = stack.enter_context(self.make_server())
+
+    @abstractmethod
+    def make_server(self) -> ThreadedServer | FakePostgres:
+        """A server that lets everyone in."""
+
+    async def come_in(self, stream: Stream) -> None:
+        """Do what a client does before it can ask."""
+
+    @abstractmethod
+    async def ask(self, stream: Stream) -> None:
+        """Ask something and hear the answer."""
+
+    @abstractmethod
+    def leave(self, stream: Stream) -> None:
+        """Say good-bye."""
+
+
+class TcpRig(Rig):
+    def make_server(self) -> ThreadedServer:
+        return ThreadedServer(echo)
+
+    async def ask(self, stream: Stream) -> None:
+        stream.write(b"ping")
+        assert await stream.read() == b"ping"
+
+    def leave(self, stream: Stream) -> None:
+        stream.write_eof()
+
+
+class PostgresRig(Rig):
+    def make_server(self) -> FakePostgres:
+        return FakePostgres()
+
+    async def come_in(self, stream: Stream) -> None:
+        await PgClient.over(stream).log_in()
+
+    async def ask(self, stream: Stream) -> None:
+        assert (await PgClient.over(stream).query("select 'ping'")).rows == ["ping"]
+
+    def leave(self, stream: Stream) -> None:
+        stream.write(messages.TERMINATE)
+
+
+RIGS: dict[str, type[Rig]] = {"tcp": TcpRig, "postgres": PostgresRig}
+
+NAMES = sorted(registry.PROTOCOLS)
+
+
+@pytest.fixture(params=NAMES)
+def name(request: pytest.FixtureRequest) -> str:
+    """Each protocol in turn."""
+    found: str = request.param
+    return found
+
+
+@pytest.fixture
+def protocol(name: str) -> type[Protocol]:
+    """Its class."""
+    found: type[Protocol] = registry.resolve("protocols", name)
+    return found
+
+
+@pytest.fixture
+def rig(name: str) -> Iterator[Rig]:
+    """Its rig; a protocol without one has no contract, and that is a failure."""
+    with ExitStack() as stack:
+        yield RIGS[name](stack)
+
+
+def config(name: str, address: str, **limits: Any) -> str:
+    written = ", ".join(f"{key}: {value}" for key, value in limits.items())
+    return f"""
+upstreams:
+  behind: {{endpoints: '{address}', connect_timeout: 2s}}
+listeners:
+  front: {{listen: 'unix:DIR/front', {name}: {{upstream: behind}}, limits: {{{written}}}}}
+"""
+
+
+class Client:
+    """A client of the listener; an async context manager."""
+
+    def __init__(self, house: House, rig: Rig) -> None:
+        self._house = house
+        self._rig = rig
+
+    async def __aenter__(self) -> Stream:
+        self.stream = await dial(Address(path=f"{self._house.directory}/front"), timeout=5)
+        await self._rig.come_in(self.stream)
+        return self.stream
+
+    async def __aexit__(self, *_: object) -> None:
+        self.stream.abort()
+        await self.stream.wait_closed(5)
+
+
+async def gone(stream: Stream) -> None:
+    """Wait until the other end has closed, whatever it says at the end."""
+    async with asyncio.timeout(5):
+        try:
+            while await stream.read():
+                pass
+        except ConnectionError:
+            return
+
+
+# ---- the class
+
+
+def test_a_protocol_is_a_protocol(protocol: type[Protocol]) -> None:
+    assert issubclass(protocol, Protocol)
+    assert not getattr(protocol, "__abstractmethods__", None)
+
+
+def test_its_options_name_an_upstream_and_need_nothing_else(protocol: type[Protocol]) -> None:
+    assert issubclass(protocol.ListenerOptions, Model)
+    assert issubclass(protocol.UpstreamOptions, Model)
+    assert protocol.ListenerOptions.model_validate({"upstream": "behind"}).model_dump()["upstream"] == "behind"
+    assert protocol.UpstreamOptions() == protocol.UpstreamOptions.model_validate({})
+
+
+def test_what_it_counts_is_fit_for_a_metric_label(protocol: type[Protocol]) -> None:
+    assert re.fullmatch(r"[a-z]+(_[a-z]+)*", protocol.request_kind)
+
+
+def test_its_names_for_tls_fit_into_a_handshake(protocol: type[Protocol]) -> None:
+    assert all(0 < len(word.encode("ascii")) < 256 for word in protocol.alpn)
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_a_refusal_keeps_what_is_private_unless_it_may_tell(protocol: type[Protocol], reason: Reason) -> None:
+    spoken = protocol(protocol.ListenerOptions.model_validate({"upstream": "behind"}), protocol.make_shared())
+    for error in (
+        UpstreamError(reason, PRIVATE, code="XX000"),
+        UpstreamError(reason, PRIVATE, code="53300"),
+        ClientError(reason, PRIVATE, public="no"),
+    ):
+        said = spoken.refuse(error, reveal=False)
+        assert b"10.0.0.7" not in said
+        assert b"orders_rw" not in said
+        revealed = spoken.refuse(error, reveal=True)
+        assert bool(revealed) == bool(said), "whether there are words does not depend on who may hear them"
+        assert not revealed or PRIVATE.encode() in revealed
+
+
+# ---- a session
+
+
+async def test_a_client_is_joined_to_the_server_and_counted(name: str, rig: Rig) -> None:
+    async with House(config(name, rig.server.address)) as house:
+        async with Client(house, rig) as stream:
+            await rig.ask(stream)
+            await rig.ask(stream)
+            (session,) = house.status()["sessions"]
+            assert session["phase"] == "relay"
+            assert session["endpoint"] == rig.server.address
+            assert min(session["bytes_in"], session["bytes_out"]) >= 8
+            rig.leave(stream)
+            await gone(stream)
+        await until("the session to end", lambda: bool(house.ends()))
+        (end,) = house.ends()
+        assert end.items() >= {"reason": "client_closed", "listener": "front", "upstream": "behind"}.items()
+        await until("the server's side to end", lambda: rig.server.connections == 0)
+
+
+async def test_a_client_that_vanishes_takes_its_server_connection_along(name: str, rig: Rig) -> None:
+    async with House(config(name, rig.server.address)) as house:
+        async with Client(house, rig) as stream:
+            await rig.ask(stream)
+        await until("the session to end", lambda: bool(house.ends()))
+        assert house.ends()[0]["reason"] == "client_closed"
+        await until("the server's side to end", lambda: rig.server.connections == 0)
+
+
+async def test_a_server_that_ends_ends_the_session(name: str, rig: Rig) -> None:
+    async with House(config(name, rig.server.address)) as house, Client(house, rig) as stream:
+        await rig.ask(stream)
+        rig.server.hang_up()
+        await gone(stream)
+        stream.abort()
+        await until("the session to end", lambda: bool(house.ends()))
+        assert house.ends()[0]["reason"] == "upstream_closed"
+
+
+async def test_a_server_that_cannot_be_reached_is_the_upstream_s_fault(name: str, rig: Rig) -> None:
+    async with House(config(name, f"127.0.0.1:{free_port()}")) as house:
+        stream = await dial(Address(path=f"{house.directory}/front"), timeout=5)
+        with pytest.raises((UpstreamError, EOFError, ConnectionError)):
+            await rig.come_in(stream)
+            await rig.ask(stream)
+            raise ConnectionError("there was nothing to read")
+        stream.abort()
+        await stream.wait_closed(5)
+        await until("the session to end", lambda: bool(house.ends()))
+        assert house.ends()[0]["reason"] == "connect_failed"
+        assert 'result="connect_failed"' in house.metrics()
+
+
+async def test_one_client_too_many_is_turned_away_and_the_others_go_on(name: str, rig: Rig) -> None:
+    async with House(config(name, rig.server.address, connections=1)) as house, Client(house, rig) as first:
+        await rig.ask(first)
+        second = await dial(Address(path=f"{house.directory}/front"), timeout=5)
+        with pytest.raises((UpstreamError, EOFError, AssertionError, ConnectionError)):
+            await rig.come_in(second)
+            await rig.ask(second)
+        second.abort()
+        await second.wait_closed(5)
+        await until("the second to be turned away", lambda: bool(house.ends()))
+        assert house.ends()[0]["reason"] == "too_many_connections"
+        await rig.ask(first)
+
+
+async def test_a_silent_client_is_let_go_where_silence_is_limited(name: str, rig: Rig) -> None:
+    async with House(config(name, rig.server.address, idle_timeout="200ms")) as house, Client(house, rig) as stream:
+        await rig.ask(stream)
+        await gone(stream)
+        await until("the session to end", lambda: bool(house.ends()))
+        assert house.ends()[0]["reason"] == "idle_timeout"
+
+
+async def test_a_session_that_has_lived_long_enough_is_ended(name: str, rig: Rig) -> None:
+    async with House(config(name, rig.server.address, session_timeout="200ms")) as house, Client(house, rig) as stream:
+        await rig.ask(stream)
+        await gone(stream)
+        await until("the session to end", lambda: bool(house.ends()))
+        assert house.ends()[0]["reason"] == "session_timeout"
+
+
+async def test_a_cut_ends_every_session_at_once(name: str, rig: Rig) -> None:
+    async with House(config(name, rig.server.address)) as house, Client(house, rig) as stream:
+        await rig.ask(stream)
+        house.daemon.quit()
+        house.daemon.drain()
+        await gone(stream)
+        await house.stop()
+        assert house.ends()[0]["reason"] in {"cut", "drained"}
+
+
+# ---- trying a credential
+
+
+async def test_a_login_for_nobody_in_particular_works_where_the_server_does(name: str, rig: Rig) -> None:
+    for address, good in ((rig.server.address, True), (f"127.0.0.1:{free_port()}", False)):
+        loaded = load_text(config(name, address).replace("DIR", "/tmp"))
+        findings = await connect_all(loaded.config, SYSTEM)
+        assert [finding.good for finding in findings] == [good]
