@@ -55,7 +55,7 @@ DEFAULT_ADMIN = "127.0.0.1:9901"
 @app.command()
 def run(config: ConfigFile) -> None:
     """Run the daemon in the foreground."""
-    with _sigterm_held_back():
+    with _signals_held_back():
         from ambassador.runtime.main import run_file  # noqa: PLC0415
 
         raise typer.Exit(run_file(config))
@@ -85,7 +85,7 @@ def proxy(
     admin: Annotated[str, typer.Option(help="Admin address.")] = DEFAULT_ADMIN,
 ) -> None:
     """Run a daemon for one upstream, without a configuration file."""
-    with _sigterm_held_back():
+    with _signals_held_back():
         from ambassador.config.shorthand import configuration  # noqa: PLC0415
         from ambassador.runtime.main import run_data  # noqa: PLC0415
 
@@ -190,15 +190,13 @@ def main() -> NoReturn:
         _fail(str(error), WRONG_WORDS)
     except AmbassadorError as error:
         _fail(str(error), FAILED)
-    except KeyboardInterrupt:
-        _fail("interrupted", FAILED)
     raise SystemExit(0)
 
 
 @contextmanager
-def _sigterm_held_back() -> Iterator[None]:
-    """Until the daemon hears it: as process 1 of a container we would never learn of one that came while starting."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+def _signals_held_back() -> Iterator[None]:
+    """Until the daemon hears them: one that comes while we start would end us, or, sent to process 1, be lost."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGHUP})
     try:
         yield
     finally:

@@ -100,7 +100,11 @@ class Password(Authenticator):
         )
         if not accepted:
             names = ", ".join(self.credentials())
-            raise CredentialError(Reason.NO_CREDENTIAL, f"no valid password to check clients against in {names}")
+            raise CredentialError(
+                Reason.NO_CREDENTIAL,
+                f"no valid password to check clients against in {names}",
+                public="the proxy cannot check passwords at the moment",
+            )
         return PasswordCheck(claim.user, self.options.method, accepted)
 
     def _changed(self, credential: Credential) -> None:

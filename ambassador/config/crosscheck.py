@@ -81,13 +81,13 @@ def addresses(config: Config) -> Found:
         for index, address in enumerate(listen):
             if (other := _taken_by(address, taken)) is not None:
                 yield (*path, index), f"{other} listens there already"
-            taken.setdefault(address, owner)
+            if owner != "admin" or address.port != 0:
+                taken.setdefault(address, owner)
 
 
 def _taken_by(address: Address, taken: Mapping[Address, str]) -> str | None:
-    if address.port == 0:
-        return None  # the kernel picks a free one
-    if address in taken or address.is_unix:
+    # Port 0, for which the kernel picks one, included: a listener's socket is found by the address as written.
+    if address in taken or address.is_unix or address.port == 0:
         return taken.get(address)
     for other, owner in taken.items():
         # 0.0.0.0 holds the port on every IPv4 address, :: on every IPv6 address.

@@ -8,15 +8,11 @@ import socket
 from collections.abc import Sequence
 from typing import Protocol
 
-from aiohappyeyeballs import AddrInfoType, start_connection
-
 from ambassador.config.address import Address
 from ambassador.errors import Reason, UpstreamError
 from ambassador.kit.clock import SYSTEM, Clock
+from ambassador.net.connect import Found, connect
 from ambassador.net.stream import Stream
-
-_HEAD_START = 0.25
-"""Seconds one address has before the next is tried as well (RFC 8305, section 5)."""
 
 _BUSY_PAUSE = 0.01
 """Seconds before a unix socket whose queue is full is tried again; the kernel offers nothing to wait on."""
@@ -65,7 +61,7 @@ async def _connect(address: Address, keepalive: Keepalive | None, clock: Clock) 
     if address.path is not None:
         return await _unix(address.path, clock)
     found = await resolve(address.host or "", address.port or 0)
-    sock = await start_connection(found, happy_eyeballs_delay=_HEAD_START, interleave=1)
+    sock = await connect(found)
     try:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         keep_alive(sock, keepalive)
@@ -84,7 +80,7 @@ def keep_alive(sock: socket.socket, keepalive: Keepalive | None) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, keepalive.count)
 
 
-async def resolve(host: str, port: int) -> Sequence[AddrInfoType]:
+async def resolve(host: str, port: int) -> Sequence[Found]:
     """Addresses of a name, in the order to try them (RFC 6724), as getaddrinfo gives them.
 
     Raises:
@@ -118,7 +114,7 @@ async def _unix(path: str, clock: Clock) -> socket.socket:
 def _failed(address: Address, error: OSError | UnicodeError) -> UpstreamError:
     if isinstance(error, socket.gaierror):
         words = f"cannot resolve the name: {error.strerror}"
-    elif isinstance(error, OSError) and error.errno is not None and "Multiple exceptions" not in str(error):
+    elif isinstance(error, OSError) and error.errno is not None:
         words = os.strerror(error.errno)
     else:
         words = str(error)

@@ -114,6 +114,10 @@ class Stream(Flow):
     def unread(self, data: bytes) -> None:
         """Put back the end of what `read` returned."""
         self._buffer = data + self._buffer
+        if len(self._buffer) >= self._limit and self._sink is None:
+            # Before the transport asks for room that is not there, which it takes for a fault.
+            self._full = True
+            self._steer()
 
     async def drained(self) -> None:
         """Wait until most of what was written has left.

@@ -123,7 +123,10 @@ class Contexts(ABC):
         digest = hashlib.sha256(b"".join(hashlib.sha256(data).digest() for data in sources.values())).digest()
         if digest == self._digest:
             return False
-        self.current, self.not_after = self._build(sources)
+        try:
+            self.current, self.not_after = self._build(sources)
+        except OSError as error:  # no descriptor or memory for it; what is wrong with the files was said already
+            raise ConfigError(f"cannot use certificates now: {error.strerror or error}") from error
         self._digest = digest
         self.version += 1
         return True

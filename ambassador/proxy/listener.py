@@ -25,6 +25,10 @@ REFUSALS = 64
 flood of connections cannot hold memory for its refusals. Cancel requests come through these places too."""
 
 
+COMPLAIN_EVERY = 30.0
+"""Seconds between log lines about clients that cannot be accepted; it is tried twice a second."""
+
+
 class Listener:
     """One configured listener at work.
 
@@ -40,6 +44,7 @@ class Listener:
         self._acceptors: dict[Address, Acceptor] = {}
         self._tasks = Tasks(self._failed)
         self._sweeping: asyncio.Task[None] | None = None
+        self._complain_at = float("-inf")
 
     @property
     def addresses(self) -> tuple[Address, ...]:
@@ -47,9 +52,10 @@ class Listener:
         return tuple(self._acceptors)
 
     def open(self, sockets: Iterable[BoundSocket]) -> None:
-        """Take clients from `sockets`; they are this listener's to close from here on."""
+        """Take clients from `sockets`. Who owns them closes them, behind `close`."""
         for socket in sockets:
-            acceptor = Acceptor(socket, self._accepted, keepalive=self.plan.settings.keepalive)
+            keepalive = self.plan.settings.keepalive
+            acceptor = Acceptor(socket, self._accepted, on_error=self._not_accepted, keepalive=keepalive)
             acceptor.start()
             self._acceptors[socket.address] = acceptor
         self._schedule_sweeps()
@@ -132,6 +138,12 @@ class Listener:
         plans = {id(session.plan): session.plan for session in self.sessions} | {id(self.plan): self.plan}
         intervals = (sweep_interval(plan.settings.limits) for plan in plans.values())
         return min((interval for interval in intervals if interval is not None), default=None)
+
+    def _not_accepted(self, error: BaseException) -> None:
+        """This machine keeps us from taking a client, as with too many open files. It waits, and we try again."""
+        if self._clock.now() >= self._complain_at:
+            self._complain_at = self._clock.now() + COMPLAIN_EVERY
+            _log.error("client not accepted", error=str(error), listener=self.plan.name)
 
     def _failed(self, task: str, error: BaseException) -> None:
         _log.exception("task failed", error, task=task, listener=self.plan.name)

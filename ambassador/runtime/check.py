@@ -15,6 +15,9 @@ from ambassador.runtime.world import client_contexts, make_source, protocol_clas
 from ambassador.telemetry.metrics import Metrics
 from ambassador.upstreams.upstream import Upstream
 
+FAREWELL = 2.0
+"""Seconds a server has to close a connection after we said good-bye."""
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -70,6 +73,7 @@ async def _log_in(name: str, config: Config, store: Store, clock: Clock) -> Find
     except AmbassadorError as error:
         return Finding(subject, False, f"{error.reason}: {error}")
     lease.release()
+    await lease.stream.wait_closed(FAREWELL)
     return Finding(subject, True, f"{lease.connection.endpoint} let us in")
 
 

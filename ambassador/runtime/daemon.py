@@ -26,7 +26,7 @@ from ambassador.errors import ConfigError
 from ambassador.kit.clock import Clock
 from ambassador.kit.latch import Latches
 from ambassador.kit.tasks import Tasks
-from ambassador.runtime import snapshot
+from ambassador.runtime import descriptors, snapshot
 from ambassador.runtime.running import LAST_MOMENTS, Running
 from ambassador.runtime.world import Commons, World, build
 from ambassador.telemetry import logs
@@ -133,7 +133,7 @@ class Daemon:
         say = _log.info if result.applied else _log.error
         say(
             "configuration reloaded" if result.applied else "configuration refused",
-            error=" | ".join(result.faults) or None,
+            error=None if result.applied else " | ".join((result.message, *result.faults)),
         )
         for setting in result.restart_needed:
             _log.warning("restart needed", setting=setting)
@@ -182,7 +182,8 @@ class Daemon:
         for ending in ENDING:
             loop.add_signal_handler(ending, self._begin_to_leave, "signal")
         loop.add_signal_handler(signal.SIGHUP, self._hang_up)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)  # the command line may have held them back till here
+        # The command line may have held them back till here.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (*ENDING, signal.SIGHUP))
 
     def _begin_to_leave(self, way: str) -> None:
         """Begin to leave; asked the same way again, go to the deadline at once.
@@ -257,6 +258,9 @@ class Daemon:
         await self.running.swap(world)
         if before is None or before.config.log.level != world.config.log.level:
             logs.set_level(world.config.log.level)  # an operator's own level outlives a reload that says nothing of it
+        if missing := descriptors.shortage(world.config):
+            why = f"limits.connections may need {missing} more than this process may have open: raise its `ulimit -n`"
+            _log.warning("too few open files allowed", error=why)
 
     def _reconcile(self) -> None:
         """Drop the metrics of what the configuration in force does not name."""

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 from ambassador.config.address import Address
-from ambassador.config.schema import Config
+from ambassador.config.schema import Config, UnixSocket
 from ambassador.credentials.credential import Credential
+from ambassador.errors import ConfigError
 from ambassador.kit.clock import Clock
 from ambassador.kit.latch import Latches
 from ambassador.kit.tasks import Tasks
@@ -214,12 +215,24 @@ def _bind_missing(world: World, bound: Mapping[Address, BoundSocket]) -> list[Bo
     try:
         for plan in world.plans.values():
             fresh += [
-                bind(address, unix=plan.settings.unix) for address in plan.settings.listen if address not in bound
+                _bind(address, plan.settings.unix, bound) for address in plan.settings.listen if address not in bound
             ]
     except BaseException:
         _close(fresh)
         raise
     return fresh
+
+
+def _bind(address: Address, unix: UnixSocket, bound: Mapping[Address, BoundSocket]) -> BoundSocket:
+    try:
+        return bind(address, unix=unix)
+    except ConfigError as error:
+        # 0.0.0.0 in the place of 127.0.0.1, or a name for its address: who listens there is this daemon itself.
+        ours = [str(other) for other in bound if other.port == address.port and not other.is_unix]
+        if not ours or address.is_unix:
+            raise
+        hint = f"this daemon listens at {', '.join(ours)} until the change is made: change the port too, or restart"
+        raise ConfigError(f"{error}; {hint}") from error
 
 
 async def _start_accesses(after: World, before: World | None) -> None:

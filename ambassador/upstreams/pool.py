@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any, TypeAlias
 
 from ambassador.net.stream import Stream
+from ambassador.telemetry.metrics import EndpointMetrics
 from ambassador.upstreams.endpoint import Endpoint
 
 
@@ -32,13 +33,15 @@ _MOVES = {
 class ServerConnection:
     """One socket to an endpoint, stamped with the credential version it logged in with.
 
-    `facts` is what the protocol's login learned of the server; only that protocol reads it.
+    `counts` are its endpoint's, kept here because they outlive the endpoint's place in the configuration. `facts` is
+    what the protocol's login learned of the server; only that protocol reads it.
     """
 
-    __slots__ = ("credential_version", "endpoint", "facts", "state", "stream")
+    __slots__ = ("counts", "credential_version", "endpoint", "facts", "state", "stream")
 
-    def __init__(self, endpoint: Endpoint, credential_version: int | None) -> None:
+    def __init__(self, endpoint: Endpoint, credential_version: int | None, counts: EndpointMetrics) -> None:
         self.endpoint = endpoint
+        self.counts = counts
         self.credential_version = credential_version
         self.state = State.CONNECTING
         self.stream: Stream | None = None

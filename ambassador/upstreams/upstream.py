@@ -219,7 +219,8 @@ class Upstream:
     async def _open(self, endpoint: Endpoint, credential: Credential | None, login: Login, preamble: Preamble) -> Lease:
         if endpoint in self.health:
             self.health[endpoint].chosen(self._clock.now())
-        connection = ServerConnection(endpoint, None if credential is None else credential.version)
+        version = None if credential is None else credential.version
+        connection = ServerConnection(endpoint, version, self._metrics.endpoint(str(endpoint)))
         self.pool.add(connection)
         started = self._clock.now()
         result: str = "cancelled"
@@ -250,8 +251,7 @@ class Upstream:
     def _opened(self, connection: ServerConnection, result: str, seconds: float) -> None:
         """Note how an attempt to open ended: state, health, metrics."""
         health = self.health.get(connection.endpoint)
-        metrics = self._metrics.endpoint(str(connection.endpoint))
-        metrics.connected(result, seconds)
+        connection.counts.connected(result, seconds)
         if result == "ok":
             self.pool.move(connection, State.LEASED)
         else:
@@ -265,10 +265,10 @@ class Upstream:
                 health.failed(result, self._clock.now())
             else:
                 health.answered()
-            metrics.healthy = health.standing in {Standing.HEALTHY, Standing.UNKNOWN}
+            connection.counts.healthy = health.standing in {Standing.HEALTHY, Standing.UNKNOWN}
 
     def _moved(self, connection: ServerConnection, before: State | None, after: State) -> None:
-        states = self._metrics.endpoint(str(connection.endpoint)).states
+        states = connection.counts.states
         if before is not None:
             states[before] -= 1
         if after is not State.CLOSED:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -16,7 +19,6 @@ from tests.support.leaks import SHARED_CHILDREN
 
 LONG = os.environ.get("AMBASSADOR_LONG", "") not in {"", "0"}
 """Whether the tests take the times and sizes that a release is judged by, rather than those of every day."""
-
 
 Figure = Callable[[str], None]
 
@@ -52,16 +54,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 def clusters(authority: Authority) -> Iterator[Mapping[int, Cluster]]:
     """Our own server of every version that is here."""
     found: dict[int, Cluster] = {}
-    try:
+    with ExitStack() as stack:
         for major in making.installed():
-            server = making.make(major, authority)
-            server.__enter__()
-            found[major] = making.fill(server)
+            server = stack.enter_context(making.make(major, authority))
             SHARED_CHILDREN.add(server.pid)
+            found[major] = making.fill(server)
         yield found
-    finally:
-        for cluster in found.values():
-            cluster.server.close()
 
 
 @pytest.fixture(scope="session")
@@ -69,10 +67,11 @@ def shared_house(
     clusters: Mapping[int, Cluster], authority: Authority, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[House]:
     """The daemon of the run."""
-    found = House(tmp_path_factory.mktemp("house"), authority, clusters)
-    with found.daemon as daemon:
-        SHARED_CHILDREN.add(daemon.child.pid)
-        yield found
+    with TemporaryDirectory(prefix="house-", dir="/tmp") as sockets:
+        found = House(tmp_path_factory.mktemp("house"), Path(sockets), authority, clusters)
+        with found.daemon as daemon:
+            SHARED_CHILDREN.add(daemon.child.pid)
+            yield found
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
@@ -16,7 +18,7 @@ from tests.e2e.drivers.psycopg3 import connect, value
 from tests.e2e.house import Plan
 from tests.e2e.load import Bench
 from tests.e2e.where import Where
-from tests.support.certificates import Authority
+from tests.support.certificates import Authority, Pair
 from tests.support.daemon import Daemon
 from tests.support.postgres import new_role
 from tests.support.processes import wait_until
@@ -41,6 +43,10 @@ class Reloaded:
     def text(self) -> str:
         """The configuration."""
         return self._plan.text(**self._more)
+
+    def secure(self, pair: Pair) -> int:
+        """Add a listener that shows this certificate; returns its port."""
+        return self._plan.listener("secure", "app", tls={"cert": str(pair.cert), "key": str(pair.key)})
 
     @property
     def added(self) -> Where:
@@ -172,3 +178,30 @@ def test_a_listener_taken_out_lets_its_sessions_finish_their_transaction(reloade
         assert value(busy.execute("SELECT 42")) == 42
         busy.execute("COMMIT")
         wait_until("the last session to go", lambda: not daemon.status()["sessions"])
+
+
+def test_a_new_certificate_is_shown_to_who_comes_next(reloaded: Reloaded, authority: Authority) -> None:
+    shown, fresh = authority.server("127.0.0.1"), authority.server("127.0.0.1")
+    port = reloaded.secure(shown)
+    where = Where(port, "alice", DATABASE, ca=authority.file)
+    with Daemon(reloaded.text) as daemon, connect(where) as before:
+        old = certificate(port)
+        for source, target in ((fresh.key, shown.key), (fresh.cert, shown.cert)):
+            source.replace(target)
+        daemon.log_contains("certificate replaced", where="listener secure")
+        assert certificate(port) != old
+        with connect(where) as connection:
+            assert value(connection.execute("SELECT 42")) == 42
+        assert value(before.execute("SELECT 42")) == 42
+
+
+def certificate(port: int) -> bytes:
+    """What a listener shows to a client that begins with TLS."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(["postgresql"])
+    with (
+        socket.create_connection(("127.0.0.1", port), 5) as bare,
+        context.wrap_socket(bare, server_hostname="localhost") as secret,
+    ):
+        return secret.getpeercert(binary_form=True) or b""

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.clusters import DATABASE, Cluster
+from tests.e2e.drivers.psycopg3 import connect, value
 from tests.e2e.house import Plan
 from tests.e2e.load import Bench
 from tests.e2e.where import Where
@@ -86,3 +87,24 @@ def test_no_transaction_fails_while_the_password_changes(
         )
         assert not daemon.logged("session ended", reason="upstream_login_refused")
     figure(f"{rotations} rotations in {seconds} s, {done} transactions, none failed")
+
+
+def test_a_session_outlives_the_password_it_logged_in_with(rotated: Rotated) -> None:
+    with Daemon(rotated.config) as daemon, connect(rotated.where) as before:
+        rotated.database_first(1)
+        wait_until("version 2", lambda: daemon.metric("ambassador_credential_version", credential="rotated") == 2)
+        with connect(rotated.where):
+            for version in ("1", "2"):
+                open_ones = daemon.metric("ambassador_credential_connections", credential="rotated", version=version)
+                assert open_ones == 1
+        assert value(before.execute("SELECT 42")) == 42
+
+
+def test_a_password_that_does_not_work_does_not_become_current(rotated: Rotated) -> None:
+    with Daemon(rotated.config) as daemon:
+        rotated.change_secret(canary("wrong"))
+        daemon.log_contains("credential not rotated", credential="rotated", reason="refused")
+        assert daemon.metric("ambassador_credential_version", credential="rotated") == 1
+        assert daemon.metric("ambassador_credential_refreshes_total", credential="rotated", result="refused") >= 1
+        with connect(rotated.where) as connection:
+            assert value(connection.execute("SELECT 42")) == 42

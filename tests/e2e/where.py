@@ -56,7 +56,7 @@ class Where:
 
     def env(self, home: Path) -> dict[str, str]:
         """A whole environment for a program that uses libpq; the password lies in a file below `home`."""
-        found = environment(home) | {"PGSSLCERTMODE": "allow"}
+        found = environment(home)
         if self.password is not None:
             found["PGPASSFILE"] = str(pgpass(home, Role(self.user, self.password)))
         return found

@@ -223,7 +223,7 @@ class FakePostgres:
     # ---- behind it
 
     def _serve(self, sock: socket.socket) -> None:
-        talk = Conversation(sock, self._script, self._server.closing)
+        talk = Conversation(sock, self._script)
         try:
             cancel = talk.log_in()
             if cancel is not None:

@@ -110,6 +110,8 @@ class House:
         if not self.serving.done():
             self.look()
             self.daemon.quit()
+            # Asked twice: who is busy is cut now, and not at the deadline.
+            self.daemon.drain()
             self.daemon.drain()
         async with asyncio.timeout(10):
             await self.serving

@@ -61,7 +61,7 @@ async def hear_out(downstream: Downstream, cancels: CancelKeys) -> tuple[Startup
             case CancelRequested():
                 # Taken in the clear too, as PostgreSQL does: libpq's older PQcancel never encrypts.
                 carried = await cancels.carry(event.pid, event.key)
-                words = "was carried" if carried else "went nowhere: no session has its key, or its server was not reached"
+                words = "was carried" if carried else "was dropped: no session has its key, or its server is away"
                 raise ClientError(Reason.CANCEL_REQUEST, f"a cancel request {words}")
             case StartupReceived():
                 _check_encrypted(downstream)

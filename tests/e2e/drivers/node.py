@@ -82,6 +82,6 @@ class Node(Driver):
         return process
 
     def _answer(self, process: subprocess.Popen[str], words: str | None = None) -> Any:
-        said, complaint = process.communicate(words, timeout=60)
+        said, complaint = process.communicate(words, timeout=250)
         assert process.returncode == 0, f"{self.name}: {complaint}"
         return json.loads(said)

@@ -87,7 +87,7 @@ class Psql(Driver):
                 input=script,
                 capture_output=True,
                 text=True,
-                timeout=60,
+                timeout=250,
                 check=False,
             )
         assert errors or done.returncode == 0, done.stderr

@@ -111,7 +111,8 @@ def test_files_must_be_there_and_readable(tmp_path: Path, monkeypatch: pytest.Mo
         ("[::]:1", "0.0.0.0:1", False),
         ("127.0.0.1:1", "127.0.0.1:2", False),
         ("127.0.0.1:1", "127.0.0.2:1", False),
-        ("127.0.0.1:0", "127.0.0.1:0", False),
+        ("127.0.0.1:0", "127.0.0.1:0", True),
+        ("127.0.0.1:0", "127.0.0.2:0", False),
         ("0.0.0.0:1", "unix:/run/x", False),
         ("unix:/run/x", "unix:/run/y", False),
     ],
@@ -130,6 +131,11 @@ def test_an_address_is_bound_once(first: str, second: str, clash: bool) -> None:
 def test_the_admin_server_s_address_is_taken_too() -> None:
     settings = config(listeners=listener("127.0.0.1:9901"))
     assert found(settings) == [("listeners.orders.listen[0]", "admin listens there already")]
+
+
+def test_the_admin_server_and_a_listener_may_both_ask_for_a_free_port() -> None:
+    settings = config(admin={"listen": "127.0.0.1:0"}, listeners=listener("127.0.0.1:0"))
+    assert found(settings) == []
 
 
 def test_a_listener_speaks_the_protocol_of_its_upstream() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -68,6 +69,13 @@ def test_what_cannot_change_in_place_is_named() -> None:
     assert changes.restart_needed == ("admin.listen",)
     assert changes.settings == ()
     assert changes
+
+
+def test_the_log_s_format_and_the_token_s_file_cannot_change_in_place(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("x")
+    changes = diff(config(), config(admin={"token_file": str(token)}, log={"format": "text"}))
+    assert changes.restart_needed == ("admin.token_file", "log.format")
 
 
 def test_what_can_change_in_place_is_named_too() -> None:

@@ -11,10 +11,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from aiohappyeyeballs import AddrInfoType
 
 from ambassador.config.address import Address
 from ambassador.errors import Reason, UpstreamError
+from ambassador.net.connect import Found
 from ambassador.net.dial import dial, keep_alive
 from ambassador.net.stream import Stream
 from tests.support.clock import ManualClock
@@ -47,10 +47,10 @@ async def test_an_ip_address_is_connected_to(family: int, host: str) -> None:
         await shut(stream)
 
 
-def resolving_to(*names: tuple[str, int]) -> Callable[[str, int], Awaitable[Sequence[AddrInfoType]]]:
+def resolving_to(*names: tuple[str, int]) -> Callable[[str, int], Awaitable[Sequence[Found]]]:
     """A stand-in for DNS."""
 
-    async def resolve(host: str, port: int) -> Sequence[AddrInfoType]:
+    async def resolve(host: str, port: int) -> Sequence[Found]:
         assert host == "db.example.com"
         families = [socket.AF_INET6 if ":" in name[0] else socket.AF_INET for name in names]
         return [(family, socket.SOCK_STREAM, 6, "", name) for family, name in zip(families, names, strict=True)]
@@ -151,17 +151,25 @@ async def test_a_timeout_of_the_kernel_s_is_a_failure_in_its_words(monkeypatch: 
     async def fail(*_: object, **__: object) -> None:
         raise TimeoutError(errno.ETIMEDOUT, "Connect call failed")
 
-    monkeypatch.setattr("ambassador.net.dial.start_connection", fail)
+    monkeypatch.setattr("ambassador.net.dial.connect", fail)
     with pytest.raises(UpstreamError, match=r"cannot connect to 192\.0\.2\.1:1: Connection timed out") as caught:
         await dial(Address("192.0.2.1", 1), timeout=5)
     assert caught.value.reason is Reason.CONNECT_FAILED
 
 
-async def test_several_failures_are_told_together(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_alike_failures_are_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
     port = 1  # nobody listens there
     monkeypatch.setattr("ambassador.net.dial.resolve", resolving_to(("127.0.0.1", port), ("127.0.0.2", port)))
-    with pytest.raises(UpstreamError, match=r"127\.0\.0\.1.*127\.0\.0\.2"):
+    with pytest.raises(UpstreamError) as caught:
         await dial(Address("db.example.com", port), timeout=5)
+    assert str(caught.value) == "cannot connect to db.example.com:1: Connection refused"
+
+
+async def test_different_failures_are_all_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Where the machine has no route to 192.0.2.1 is not known; that broadcasting is refused is.
+    monkeypatch.setattr("ambassador.net.dial.resolve", resolving_to(("127.0.0.1", 1), ("255.255.255.255", 1)))
+    with pytest.raises(UpstreamError, match=r"127\.0\.0\.1: Connection refused, 255\.255\.255\.255: "):
+        await dial(Address("db.example.com", 1), timeout=5)
 
 
 async def test_a_socket_whose_options_cannot_be_set_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:

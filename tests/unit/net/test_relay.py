@@ -182,7 +182,7 @@ async def test_a_service_s_reset_resets_the_client(join: Join) -> None:
 async def test_before_the_reset_the_other_gets_all_that_came(join: Join) -> None:
     joined = await join()
     joined.client.pause_reading()
-    joined.client._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    joined.client._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32768)
     data = os.urandom(200_000)
     joined.service.write(data)
     await asyncio.sleep(0.1)

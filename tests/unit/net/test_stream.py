@@ -171,6 +171,18 @@ async def test_what_is_put_back_is_read_again_first(connect: Connect, kind: str)
     assert await far.read() == b"three"
 
 
+@every_kind
+async def test_putting_back_more_than_the_limit_stops_the_reading(connect: Connect, kind: str) -> None:
+    near, far = await connect(kind, limit=10)
+    near.write(b"0123456789abcdefgh")
+    taken = await far.read() + await far.read()
+    near.write(b"more")
+    far.unread(taken + b"and what was in hand")
+    await pause()
+    expected = taken + b"and what was in hand" + b"more"
+    assert await read_exactly(far, len(expected)) == expected
+
+
 async def test_a_cancelled_read_loses_nothing(connect: Connect) -> None:
     near, far = await connect()
     with pytest.raises(TimeoutError):
@@ -210,6 +222,42 @@ async def test_drained_fails_when_the_connection_is_lost(connect: Connect, kind:
 
 
 # Half-close
+
+
+@every_kind
+async def test_sent_waits_until_nothing_is_left_here(connect: Connect, kind: str) -> None:
+    near, far = await connect(kind)
+    data = bytes(32_000_000)  # more than the kernel takes
+    near.write(data)
+    near.close()
+    waiting = asyncio.gather(near.sent())
+    await pause()
+    assert not waiting.done()
+    taken = asyncio.gather(read_all(far))
+    async with asyncio.timeout(5):
+        await waiting
+        assert await taken == [data]
+
+
+@pytest.mark.parametrize("kind", ["tcp", "unix"])
+async def test_sent_may_wait_for_the_peer_s_machine_which_a_unix_socket_has_not(connect: Connect, kind: str) -> None:
+    near, far = await connect(kind)
+    near.write(b"last words")
+    near.close()
+    async with asyncio.timeout(5):
+        await near.sent(acknowledged=True)
+    assert await read_all(far) == b"last words"
+
+
+async def test_sent_ends_with_the_connection(connect: Connect) -> None:
+    near, _ = await connect()
+    near.write(os.urandom(4_000_000))
+    waiting = asyncio.gather(near.sent(acknowledged=True))
+    await pause()
+    assert not waiting.done()
+    near.abort()
+    async with asyncio.timeout(5):
+        await waiting
 
 
 @every_kind

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import ssl
 import subprocess
@@ -375,6 +376,22 @@ def test_a_bad_new_certificate_leaves_the_old_one(directory: Directory, certs: C
             contexts.rebuild()
     assert (contexts.current, contexts.version, contexts.not_after) == before
     directory.put(certs.server())
+    assert contexts.rebuild()
+
+
+def test_want_of_descriptors_leaves_the_old_one_too(
+    directory: Directory, certs: Certs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(*_: object) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    contexts = server(directory, certs.server())
+    directory.put(certs.server())
+    monkeypatch.setattr(os, "memfd_create", none_left)
+    with pytest.raises(ConfigError, match="cannot use certificates now: Too many open files"):
+        contexts.rebuild()
+    assert contexts.version == 1
+    monkeypatch.undo()
     assert contexts.rebuild()
 
 

@@ -61,7 +61,7 @@ async def test_a_password_cannot_be_asked_for_without_words_for_it(ends: tuple[S
 async def test_a_claim_is_about_the_socket_s_peer_and_not_what_a_header_said(ends: tuple[Stream, Stream]) -> None:
     side = downstream(ends[0])
     side.client = ends[1].local
-    assert side.claim("app").peer is ends[0].peer
+    assert side.claim("app").peer == ends[0].peer
 
 
 class Plain(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -202,6 +203,26 @@ async def test_stopping_ends_the_sessions_and_names_one_that_does_not_end(front:
     assert line["task"] == f"session {session.id}"
     go_on.set()
     await until("the session to end", lambda: not front.listener.sessions)
+
+
+async def test_a_machine_that_cannot_take_clients_is_told_of_now_and_then(
+    front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: socket.socket) -> tuple[socket.socket, object]:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    monkeypatch.setattr(socket.socket, "accept", full)
+    client = await front.client()
+    told = "client not accepted"
+    await until("it to be told", lambda: bool(front.scene.lines(told)))
+    assert front.scene.lines(told)[0].items() >= {"level": "error", "listener": "front"}.items()
+    await asyncio.sleep(1.2)
+    assert len(front.scene.lines(told)) == 1, "tried again, and not told again"
+    await front.scene.clock.advance(module.COMPLAIN_EVERY)
+    await until("it to be told again", lambda: len(front.scene.lines(told)) == 2)
+    monkeypatch.undo()
+    client.write(b"at last")
+    assert await client.read() == b"at last"
 
 
 async def test_a_task_that_fails_is_told(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from ambassador.config.schema import ProxyProtocol
 from ambassador.errors import ClientError, Reason
-from ambassador.net.peer import Peer
+from ambassador.net.peer import UNKNOWN, Peer
 from ambassador.net.stream import Stream
 from ambassador.proxy.proxied import _trusted, client_of, header_for
 from ambassador.wire.proxy_header import MAX_V2, V2_SIGNATURE, Endpoint, build_v1, build_v2, parse
@@ -34,14 +34,14 @@ async def hear(far: Stream, near: Stream, data: bytes, settings: ProxyProtocol |
 async def test_without_settings_the_client_is_the_socket_s_peer_and_nothing_is_read() -> None:
     async with stream_pair() as (near, far):
         header = build_v1(CLIENT, CLIENT)
-        assert await hear(far, near, header, None) is near.peer
+        assert await hear(far, near, header, None) == near.peer
         assert await near.read() == header
 
 
 async def test_a_peer_that_is_not_trusted_is_not_listened_to() -> None:
     async with stream_pair() as (near, far):
         header = build_v1(CLIENT, CLIENT)
-        assert await hear(far, near, header, ELSEWHERE) is near.peer
+        assert await hear(far, near, header, ELSEWHERE) == near.peer
         assert await near.read() == header, "what it sent are the client's own words"
 
 
@@ -64,7 +64,7 @@ async def test_an_ipv6_client_is_written_in_brackets(build: Build) -> None:
 @pytest.mark.parametrize("build", [build_v1, build_v2])
 async def test_a_balancer_s_own_check_is_the_balancer(build: Build) -> None:
     async with stream_pair() as (near, far):
-        assert await hear(far, near, build(None, None)) is near.peer
+        assert await hear(far, near, build(None, None)) == near.peer
 
 
 @pytest.mark.parametrize("build", [build_v1, build_v2])
@@ -122,6 +122,10 @@ async def test_a_peer_that_leaves_before_its_header_is_whole_has_left(data: byte
 )
 def test_an_ipv4_address_in_ipv6_clothes_is_in_its_network(host: str, trusted: bool) -> None:
     assert _trusted(Peer(f"[{host}]:1", host, 1), HERE) is trusted
+
+
+def test_a_connection_that_is_gone_names_nobody_to_trust() -> None:
+    assert not _trusted(UNKNOWN, HERE)
 
 
 # ---- out

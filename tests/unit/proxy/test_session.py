@@ -72,6 +72,7 @@ async def relaying(session: Session) -> NotedLink:
 
 async def test_a_session_is_accepted_relayed_and_told_in_one_line(scene: Scene, ends: Ends) -> None:
     near, client = ends
+    address = near.peer.address
     session = begin(scene, near)
     client.write(b"ping")
     assert await client.read() == b"ping"
@@ -87,7 +88,7 @@ async def test_a_session_is_accepted_relayed_and_told_in_one_line(scene: Scene, 
             "level": "info",
             "session": session.id,
             "listener": "front",
-            "client": near.peer.address,
+            "client": address,
             "reason": "client_closed",
             "user": "app",
             "database": "orders",
@@ -171,6 +172,50 @@ async def test_nothing_is_revealed_before_there_is_an_upstream(scene: Scene, end
     session = begin(scene, ends[0])
     assert await everything(ends[1]) == b"access_denied: no"
     await ended(session)
+
+
+async def test_a_server_that_hangs_up_during_the_login_is_news_to_the_client_and_to_the_log(
+    scene: Scene, ends: Ends
+) -> None:
+    async def relay(downstream: Downstream, hello: Hello, target: Target, attach: Attach) -> End:
+        raise UpstreamError(Reason.UPSTREAM_CLOSED, "10.0.0.7 hung up", public="no")
+
+    scene.protocol.relaying = relay
+    session = begin(scene, ends[0])
+    assert await everything(ends[1]) == b"upstream_closed: no"
+    await ended(session)
+    assert scene.end()["level"] == "warning"
+
+
+async def test_who_the_client_says_it_is_stands_in_the_log_also_when_it_is_refused(scene: Scene, ends: Ends) -> None:
+    async def accept(downstream: Downstream) -> tuple[Hello, Principal]:
+        downstream.introduce(Hello("mallory", "orders"))
+        raise ClientError(Reason.AUTH_FAILED, "no")
+
+    scene.protocol.accepting = accept
+    await ended(begin(scene, ends[0]))
+    assert scene.end().items() >= {"user": "mallory", "database": "orders"}.items()
+
+
+@pytest.mark.parametrize("draining", [False, True])
+async def test_a_session_counts_until_its_last_words_have_left(scene: Scene, draining: bool) -> None:
+    words = b"x" * 2_000_000
+
+    async def relay(downstream: Downstream, hello: Hello, target: Target, attach: Attach) -> End:
+        downstream.stream.write(words)
+        if draining:
+            scene.plan.drain.start()
+        return End(Reason.UPSTREAM_CLOSED, None, "upstream")
+
+    scene.protocol.relaying = relay
+    async with stream_pair(unix=True) as (near, client):
+        session = begin(scene, near)
+        await until("the session to be over", lambda: session.phase is Phase.CLOSED)
+        await asyncio.sleep(0.1)
+        assert session.task is not None
+        assert not session.task.done()
+        assert await everything(client) == words
+        await ended(session)
 
 
 async def test_a_cancel_request_gets_no_answer(scene: Scene, ends: Ends) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ambassador.config.address import Address
+from ambassador.telemetry.metrics import EndpointMetrics
 from ambassador.upstreams.endpoint import Endpoint
 from ambassador.upstreams.pool import Pool, ServerConnection, State
 
@@ -24,7 +25,7 @@ def pool(moves: list[Move]) -> Pool:
 
 
 def test_a_connection_lives_from_connecting_to_closed(pool: Pool, moves: list[Move]) -> None:
-    connection = ServerConnection(ENDPOINT, 3)
+    connection = ServerConnection(ENDPOINT, 3, EndpointMetrics())
     pool.add(connection)
     assert (pool.count(State.CONNECTING), pool.count(State.LEASED)) == (1, 0)
     pool.move(connection, State.LEASED)
@@ -39,14 +40,14 @@ def test_a_connection_lives_from_connecting_to_closed(pool: Pool, moves: list[Mo
 
 
 def test_a_connection_that_never_opened_is_closed(pool: Pool) -> None:
-    connection = ServerConnection(ENDPOINT, None)
+    connection = ServerConnection(ENDPOINT, None, EndpointMetrics())
     pool.add(connection)
     pool.move(connection, State.CLOSED)
     assert pool.count(State.CONNECTING) == 0
 
 
 def test_moving_to_the_same_state_tells_nobody(pool: Pool, moves: list[Move]) -> None:
-    connection = ServerConnection(ENDPOINT, None)
+    connection = ServerConnection(ENDPOINT, None, EndpointMetrics())
     pool.add(connection)
     moves.clear()
     pool.move(connection, State.CONNECTING)
@@ -57,7 +58,7 @@ def test_moving_to_the_same_state_tells_nobody(pool: Pool, moves: list[Move]) ->
 
 @pytest.mark.parametrize("back", [State.CONNECTING, State.LEASED])
 def test_nothing_comes_back_from_closed(pool: Pool, back: State) -> None:
-    connection = ServerConnection(ENDPOINT, None)
+    connection = ServerConnection(ENDPOINT, None, EndpointMetrics())
     pool.add(connection)
     pool.move(connection, State.CLOSED)
     with pytest.raises(AssertionError, match="cannot go from closed"):
@@ -65,7 +66,7 @@ def test_nothing_comes_back_from_closed(pool: Pool, back: State) -> None:
 
 
 def test_a_leased_connection_does_not_connect_again(pool: Pool) -> None:
-    connection = ServerConnection(ENDPOINT, None)
+    connection = ServerConnection(ENDPOINT, None, EndpointMetrics())
     pool.add(connection)
     pool.move(connection, State.LEASED)
     with pytest.raises(AssertionError, match="cannot go from leased to connecting"):

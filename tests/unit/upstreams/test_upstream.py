@@ -559,6 +559,20 @@ async def test_tls_without_settings_is_a_fault_of_ours(world: World) -> None:
         await world.lease(world.upstream(world.server()), over_tls)
 
 
+# ---- leaving the configuration
+
+
+async def test_the_counts_of_an_endpoint_taken_out_go_with_its_last_connection(world: World) -> None:
+    upstream = world.upstream(world.server())
+    lease = await world.lease(upstream, let_in)
+    counts = world.metrics.upstream(NAME)
+    counts.retain(["elsewhere:5432"])
+    (address,) = (address for address, _ in counts.endpoints.items())
+    assert address == str(upstream.endpoints[0]), "a connection is open there"
+    lease.release()
+    assert list(counts.endpoints.items()) == []
+
+
 # ---- connecting without a login
 
 

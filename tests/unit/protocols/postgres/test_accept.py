@@ -200,13 +200,21 @@ async def test_a_client_that_leaves_has_left(make_front: MakeClient, said: bytes
     assert (await refused(await make_front(), leave)).reason is Reason.CLIENT_CLOSED
 
 
-async def test_a_cancel_request_is_carried_and_ends_the_connection(make_front: MakeClient) -> None:
+@pytest.mark.parametrize(
+    ("carried", "words"),
+    [(True, "was carried"), (False, "was dropped: no session has its key, or its server is away")],
+)
+async def test_a_cancel_request_is_carried_and_ends_the_connection(
+    make_front: MakeClient, carried: bool, words: str
+) -> None:
     keys = mock.create_autospec(CancelKeys, instance=True)
+    keys.carry.return_value = carried
     front = await make_front()
     front.client.send(messages.cancel_request(4711, b"key!"))
     with pytest.raises(ClientError) as caught:
         await hear_out(front.side, keys)
     assert caught.value.reason is Reason.CANCEL_REQUEST
+    assert str(caught.value) == f"a cancel request {words}"
     keys.carry.assert_awaited_once_with(4711, b"key!")
 
 

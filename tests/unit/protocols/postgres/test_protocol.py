@@ -12,7 +12,7 @@ from ambassador.access.base import Principal, Refused
 from ambassador.credentials.rotation import TrialResult
 from ambassador.errors import ClientError, Overloaded, Reason, UpstreamError
 from ambassador.net.relay import End
-from ambassador.protocols.base import Link
+from ambassador.protocols.base import Hello, Link
 from ambassador.protocols.postgres.link import PostgresLink
 from ambassador.protocols.postgres.options import PostgresListenerOptions
 from ambassador.protocols.postgres.protocol import Postgres
@@ -75,6 +75,16 @@ async def test_a_client_is_admitted_before_it_is_asked_who_it_is(postgres: Postg
     with pytest.raises(ClientError):
         await postgres.accept(front.side)
     assert front.admitted == 1
+
+
+async def test_a_client_has_said_its_name_before_it_is_turned_away(postgres: Postgres, make_front: MakeClient) -> None:
+    front = await make_front(Refused("no"))
+    said: list[Hello] = []
+    front.side.introduce = said.append
+    front.client.start("mallory", database="shop")
+    with pytest.raises(ClientError):
+        await postgres.accept(front.side)
+    assert [(hello.user, hello.database) for hello in said] == [("mallory", "shop")]
 
 
 async def test_a_client_for_whom_there_is_no_room_is_not_asked(postgres: Postgres, front: Front) -> None:
