@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from collections.abc import Coroutine, Mapping
 from pathlib import Path
@@ -74,6 +75,9 @@ async def _serve(loaded: Loaded, file: Path | None, log: logs.Log) -> int:
     except ConfigError as error:
         log.error("cannot start", error=str(error))  # noqa: TRY400 - the operator's words are at fault; a trace tells nothing
         return FAILED
+    # What start-up made stays for good: the collector need not walk through it again and again.
+    gc.collect()
+    gc.freeze()
     await daemon.serve()
     _end_anyhow()
     return DONE

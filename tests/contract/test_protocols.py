@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -34,13 +34,15 @@ PRIVATE = "10.0.0.7:5432 refused orders_rw"
 class Rig(ABC):
     """How a test speaks one protocol: a server that works, and a client."""
 
-    def __init__(self, stack: ExitStack) -> None:
-        self.server: ThreadedServer | FakePostgres = stack.enter_context(self.make_server())
+    def __init__(self, server: ThreadedServer | FakePostgres) -> None:
+        self.server = server
 
+    @classmethod
     @abstractmethod
-    def make_server(self) -> ThreadedServer | FakePostgres:
+    def make_server(cls) -> ThreadedServer | FakePostgres:
         """A server that lets everyone in."""
 
+    @abstractmethod
     async def come_in(self, stream: Stream) -> None:
         """Do what a client does before it can ask."""
 
@@ -54,8 +56,12 @@ class Rig(ABC):
 
 
 class TcpRig(Rig):
-    def make_server(self) -> ThreadedServer:
+    @classmethod
+    def make_server(cls) -> ThreadedServer:
         return ThreadedServer(echo)
+
+    async def come_in(self, stream: Stream) -> None:
+        await self.ask(stream)
 
     async def ask(self, stream: Stream) -> None:
         stream.write(b"ping")
@@ -66,7 +72,8 @@ class TcpRig(Rig):
 
 
 class PostgresRig(Rig):
-    def make_server(self) -> FakePostgres:
+    @classmethod
+    def make_server(cls) -> FakePostgres:
         return FakePostgres()
 
     async def come_in(self, stream: Stream) -> None:
@@ -101,8 +108,8 @@ def protocol(name: str) -> type[Protocol]:
 @pytest.fixture
 def rig(name: str) -> Iterator[Rig]:
     """Its rig; a protocol without one has no contract, and that is a failure."""
-    with ExitStack() as stack:
-        yield RIGS[name](stack)
+    with RIGS[name].make_server() as server:
+        yield RIGS[name](server)
 
 
 def config(name: str, address: str, **limits: Any) -> str:
@@ -115,21 +122,30 @@ listeners:
 """
 
 
-class Client:
-    """A client of the listener; an async context manager."""
+@asynccontextmanager
+async def connected(house: House) -> AsyncIterator[Stream]:
+    """A client that has not said anything yet."""
+    stream = await dial(Address(path=f"{house.directory}/front"), timeout=5)
+    try:
+        yield stream
+    finally:
+        stream.abort()
+        await stream.wait_closed(5)
 
-    def __init__(self, house: House, rig: Rig) -> None:
-        self._house = house
-        self._rig = rig
 
-    async def __aenter__(self) -> Stream:
-        self.stream = await dial(Address(path=f"{self._house.directory}/front"), timeout=5)
-        await self._rig.come_in(self.stream)
-        return self.stream
+@asynccontextmanager
+async def client(house: House, rig: Rig) -> AsyncIterator[Stream]:
+    """A client that has come in."""
+    async with connected(house) as stream:
+        await rig.come_in(stream)
+        yield stream
 
-    async def __aexit__(self, *_: object) -> None:
-        self.stream.abort()
-        await self.stream.wait_closed(5)
+
+async def turned_away(house: House, rig: Rig) -> None:
+    """A client that tries to come in, and cannot."""
+    async with connected(house) as stream:
+        with pytest.raises((UpstreamError, EOFError, ConnectionError, AssertionError)):
+            await rig.come_in(stream)
 
 
 async def gone(stream: Stream) -> None:
@@ -186,7 +202,7 @@ def test_a_refusal_keeps_what_is_private_unless_it_may_tell(protocol: type[Proto
 
 async def test_a_client_is_joined_to_the_server_and_counted(name: str, rig: Rig) -> None:
     async with House(config(name, rig.server.address)) as house:
-        async with Client(house, rig) as stream:
+        async with client(house, rig) as stream:
             await rig.ask(stream)
             await rig.ask(stream)
             (session,) = house.status()["sessions"]
@@ -203,7 +219,7 @@ async def test_a_client_is_joined_to_the_server_and_counted(name: str, rig: Rig)
 
 async def test_a_client_that_vanishes_takes_its_server_connection_along(name: str, rig: Rig) -> None:
     async with House(config(name, rig.server.address)) as house:
-        async with Client(house, rig) as stream:
+        async with client(house, rig) as stream:
             await rig.ask(stream)
         await until("the session to end", lambda: bool(house.ends()))
         assert house.ends()[0]["reason"] == "client_closed"
@@ -211,7 +227,7 @@ async def test_a_client_that_vanishes_takes_its_server_connection_along(name: st
 
 
 async def test_a_server_that_ends_ends_the_session(name: str, rig: Rig) -> None:
-    async with House(config(name, rig.server.address)) as house, Client(house, rig) as stream:
+    async with House(config(name, rig.server.address)) as house, client(house, rig) as stream:
         await rig.ask(stream)
         rig.server.hang_up()
         await gone(stream)
@@ -222,34 +238,23 @@ async def test_a_server_that_ends_ends_the_session(name: str, rig: Rig) -> None:
 
 async def test_a_server_that_cannot_be_reached_is_the_upstream_s_fault(name: str, rig: Rig) -> None:
     async with House(config(name, f"127.0.0.1:{free_port()}")) as house:
-        stream = await dial(Address(path=f"{house.directory}/front"), timeout=5)
-        with pytest.raises((UpstreamError, EOFError, ConnectionError)):
-            await rig.come_in(stream)
-            await rig.ask(stream)
-            raise ConnectionError("there was nothing to read")
-        stream.abort()
-        await stream.wait_closed(5)
+        await turned_away(house, rig)
         await until("the session to end", lambda: bool(house.ends()))
         assert house.ends()[0]["reason"] == "connect_failed"
         assert 'result="connect_failed"' in house.metrics()
 
 
 async def test_one_client_too_many_is_turned_away_and_the_others_go_on(name: str, rig: Rig) -> None:
-    async with House(config(name, rig.server.address, connections=1)) as house, Client(house, rig) as first:
+    async with House(config(name, rig.server.address, connections=1)) as house, client(house, rig) as first:
         await rig.ask(first)
-        second = await dial(Address(path=f"{house.directory}/front"), timeout=5)
-        with pytest.raises((UpstreamError, EOFError, AssertionError, ConnectionError)):
-            await rig.come_in(second)
-            await rig.ask(second)
-        second.abort()
-        await second.wait_closed(5)
+        await turned_away(house, rig)
         await until("the second to be turned away", lambda: bool(house.ends()))
         assert house.ends()[0]["reason"] == "too_many_connections"
         await rig.ask(first)
 
 
 async def test_a_silent_client_is_let_go_where_silence_is_limited(name: str, rig: Rig) -> None:
-    async with House(config(name, rig.server.address, idle_timeout="200ms")) as house, Client(house, rig) as stream:
+    async with House(config(name, rig.server.address, idle_timeout="200ms")) as house, client(house, rig) as stream:
         await rig.ask(stream)
         await gone(stream)
         await until("the session to end", lambda: bool(house.ends()))
@@ -257,7 +262,7 @@ async def test_a_silent_client_is_let_go_where_silence_is_limited(name: str, rig
 
 
 async def test_a_session_that_has_lived_long_enough_is_ended(name: str, rig: Rig) -> None:
-    async with House(config(name, rig.server.address, session_timeout="200ms")) as house, Client(house, rig) as stream:
+    async with House(config(name, rig.server.address, session_timeout="200ms")) as house, client(house, rig) as stream:
         await rig.ask(stream)
         await gone(stream)
         await until("the session to end", lambda: bool(house.ends()))
@@ -265,7 +270,7 @@ async def test_a_session_that_has_lived_long_enough_is_ended(name: str, rig: Rig
 
 
 async def test_a_cut_ends_every_session_at_once(name: str, rig: Rig) -> None:
-    async with House(config(name, rig.server.address)) as house, Client(house, rig) as stream:
+    async with House(config(name, rig.server.address)) as house, client(house, rig) as stream:
         await rig.ask(stream)
         house.daemon.quit()
         house.daemon.drain()

@@ -118,42 +118,41 @@ async def test_several_users_each_have_their_own_password(plan: Plan) -> None:
                 assert (await refused(client, "alice", bob)).code == "28P01"
 
 
-async def heard_by_scram(client: PgClient, user: str) -> list[object]:
-    """What the proxy tells `user`, who shows a wrong password; of what is random, the size."""
+async def heard_by_scram(client: PgClient, user: str) -> tuple[object, bytes]:
+    """What the proxy tells `user`, who shows a wrong password: of what is random the size, and its last words."""
     machine = scram.ScramClient("what-a-client-makes-up")
     client.start(user)
-    heard: list[object] = [await client.message()]
+    request = await client.message()
     client.send(messages.sasl_initial_response(scram.MECHANISM, machine.first()))
     _, payload = await client.message()
     challenge = machine.challenged(payload[4:])
-    heard.append((len(payload), len(challenge.salt), challenge.iterations))
     keys = scram.derive(b"wrong", challenge.salt, challenge.iterations)
     client.send(messages.sasl_response(machine.prove(keys)))
-    return [*heard, await client.rest()]
+    return (request, len(payload), len(challenge.salt), challenge.iterations), await client.rest()
 
 
-async def heard_by_md5(client: PgClient, user: str) -> list[object]:
+async def heard_by_md5(client: PgClient, user: str) -> tuple[object, bytes]:
     """As `heard_by_scram`."""
     client.start(user)
     tag, payload = await client.message()
     client.send(messages.password_message(md5_digest(user, b"wrong", payload[4:])))
-    return [tag, payload[:4], len(payload), await client.rest()]
+    return (tag, payload[:4], len(payload)), await client.rest()
 
 
 @pytest.mark.parametrize(
     ("method", "hear"), [("scram-sha-256", heard_by_scram), ("md5", heard_by_md5)], ids=["scram", "md5"]
 )
 async def test_a_wrong_user_and_a_wrong_password_get_the_same_answer_to_the_byte(
-    plan: Plan, method: str, hear: Callable[[PgClient, str], Awaitable[list[object]]]
+    plan: Plan, method: str, hear: Callable[[PgClient, str], Awaitable[tuple[object, bytes]]]
 ) -> None:
     plan.secret("clients", "known")
     with FakePostgres() as server:
         async with House(plan.text(server, listener=password_access(method=method))) as house:
             async with PgClient(plan.at) as client:
-                *exchange, last = await hear(client, "known")
+                exchange, last = await hear(client, "known")
             async with PgClient(plan.at) as client:
-                assert await hear(client, "wrong") == [*exchange, bytes(last).replace(b'"known"', b'"wrong"')]
-            assert messages.parse_error(bytes(last)[5:]).code == "28P01"
+                assert await hear(client, "wrong") == (exchange, last.replace(b'"known"', b'"wrong"'))
+            assert messages.parse_error(last[5:]).code == "28P01"
             assert [line["reason"] for line in house.ends()] == ["auth_failed", "auth_failed"]
         assert server.accepted == 0
 
@@ -224,12 +223,14 @@ async def test_a_certificate_lets_in_the_users_it_is_mapped_to(
         pair = plan.authority.client(certificate, uris=uris)
         trusting.load_cert_chain(pair.cert, pair.key)
     with FakePostgres() as server:
-        async with House(plan.text(server, listener={"tls": tls, "access": {"mtls": rules}})):
-            async with PgClient(plan.at) as client:
-                await client.ask_for_tls(trusting)
-                if comes_in:
-                    await client.log_in(user)
-                    assert await who_am_i(client) == [user]
-                else:
-                    assert (await refused(client, user)).code == "28000"
-                    assert server.accepted == 0
+        async with (
+            House(plan.text(server, listener={"tls": tls, "access": {"mtls": rules}})),
+            PgClient(plan.at) as client,
+        ):
+            await client.ask_for_tls(trusting)
+            if comes_in:
+                await client.log_in(user)
+                assert await who_am_i(client) == [user]
+            else:
+                assert (await refused(client, user)).code == "28000"
+                assert server.accepted == 0

@@ -42,17 +42,21 @@ async def test_one_client_more_than_allowed_is_told_so_and_none_is_disturbed(pla
 async def test_a_place_is_free_again_when_a_client_leaves(plan: Plan) -> None:
     with FakePostgres() as server:
         async with House(plan.text(server, listener=limits(connections=1))) as house:
-            for turn in range(3):
+            for _ in range(3):
                 async with PgClient(plan.at) as client:
                     await client.log_in()
-                await until("the session to end", lambda turns=turn + 1: len(house.ends()) == turns)
+                await until("the session to end", lambda: house.status()["listeners"][0]["active"] == 0)
 
 
 async def test_clients_that_only_connect_take_no_place(plan: Plan) -> None:
     with FakePostgres() as server:
-        async with House(plan.text(server, listener=limits(connections=1))):
-            async with PgClient(plan.at), PgClient(plan.at), PgClient(plan.at) as client:
-                await client.log_in()
+        async with (
+            House(plan.text(server, listener=limits(connections=1))),
+            PgClient(plan.at),
+            PgClient(plan.at),
+            PgClient(plan.at) as client,
+        ):
+            await client.log_in()
 
 
 async def test_a_refused_login_upstream_frees_its_place(plan: Plan) -> None:
@@ -71,7 +75,9 @@ async def test_a_refused_login_upstream_frees_its_place(plan: Plan) -> None:
 # ---- the login's deadline
 
 
-@pytest.mark.parametrize("said", [b"", messages.startup_message({"user": "app"})[:10]], ids=["silent", "half a message"])
+@pytest.mark.parametrize(
+    "said", [b"", messages.startup_message({"user": "app"})[:10]], ids=["silent", "half a message"]
+)
 async def test_a_client_that_does_not_finish_its_login_is_ended_at_the_deadline(plan: Plan, said: bytes) -> None:
     with FakePostgres() as server:
         async with House(plan.text(server, listener=limits(login_timeout="300ms"))) as house:
@@ -91,10 +97,12 @@ async def test_a_byte_now_and_then_buys_no_time(plan: Plan) -> None:
         async with House(plan.text(server, listener=limits(login_timeout="600ms"))) as house:
             slow = Fault(piece=1, pause=0.1)
             host, _, port = plan.at.rpartition(":")
-            async with FaultyProxy(int(port), host=host, towards=slow) as between:
-                async with PgClient(f"127.0.0.1:{between.port}") as client:
-                    client.start(application_name="a name that takes its time")
-                    assert (await client.error()).code == "57014"
+            async with (
+                FaultyProxy(int(port), host=host, towards=slow) as between,
+                PgClient(f"127.0.0.1:{between.port}") as client,
+            ):
+                client.start(application_name="a name that takes its time")
+                assert (await client.error()).code == "57014"
             assert house.ends()[0]["reason"] == "login_timeout"
 
 

@@ -38,7 +38,9 @@ async def test_sessions_and_sockets_stay_while_settings_around_them_change(plan:
         async with House(plan.text(server)) as house, PgClient(plan.at) as client:
             await client.log_in()
             before = sockets(house)
-            result = await house.reload(plan.text(server, listener={"limits": {"connections": 2, "idle_timeout": "1h"}}))
+            result = await house.reload(
+                plan.text(server, listener={"limits": {"connections": 2, "idle_timeout": "1h"}})
+            )
             assert (result.applied, result.faults) == (True, ())
             assert sockets(house) == before
             assert (await client.query("select 'undisturbed'")).rows == ["undisturbed"]
@@ -138,7 +140,11 @@ async def test_a_listener_taken_out_tells_its_sessions_and_takes_no_more(plan: P
     other = place()
     with FakePostgres() as server:
         both = {"front": plan.listener(), "side": plan.listener(other)}
-        async with House(plan.text(server, listeners=both)) as house, PgClient(other) as leaves, PgClient(plan.at) as stays:
+        async with (
+            House(plan.text(server, listeners=both)) as house,
+            PgClient(other) as leaves,
+            PgClient(plan.at) as stays,
+        ):
             await leaves.log_in()
             await stays.log_in()
             assert (await house.reload(plan.text(server))).applied

@@ -37,7 +37,8 @@ async def test_a_version_beyond_ours_is_negotiated_down_to_3_2(plan: Plan) -> No
 async def test_options_of_the_protocol_that_we_do_not_know_are_named_and_left_out(plan: Plan) -> None:
     with FakePostgres() as server:
         async with House(plan.text(server)), PgClient(plan.at) as client:
-            client.start(**{"_pq_.command_tag": "on", "_pq_.other": "1", "application_name": "shop"})
+            asked = {"user": "app", "_pq_.command_tag": "on", "_pq_.other": "1", "application_name": "shop"}
+            client.send(messages.startup_message(asked))
             tag, payload = await client.message()
             assert tag == b"v"
             assert messages.parse_negotiate_protocol_version(payload) == (
@@ -69,7 +70,8 @@ async def test_every_startup_parameter_reaches_the_server(plan: Plan) -> None:
     }
     with FakePostgres() as server:
         async with House(plan.text(server)), PgClient(plan.at) as client:
-            await client.log_in("app", database="orders", **wanted)
+            client.send(messages.startup_message({"user": "app", "database": "orders", **wanted}))
+            await client.until(b"Z")
         (login,) = server.logins
         assert login.parameters == wanted
         assert login.database == "orders"
@@ -107,7 +109,8 @@ async def test_the_database_is_the_one_asked_for_unless_it_is_mapped(
     plan.secret("db")
     with FakePostgres() as server:
         async with House(plan.text(server, upstream={"postgres": options})), PgClient(plan.at) as client:
-            await client.log_in("app", **asked)
+            client.send(messages.startup_message({"user": "app", **asked}))
+            await client.until(b"Z")
             assert (await client.query("select current_database()")).rows == [reached]
 
 

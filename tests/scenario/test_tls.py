@@ -60,9 +60,7 @@ async def test_direct_tls_without_alpn_is_refused(plan: Plan, authority: object,
         assert server.accepted == 0
 
 
-async def test_direct_tls_where_none_is_configured_ends_without_a_session(
-    plan: Plan, trusting: ssl.SSLContext
-) -> None:
+async def test_direct_tls_where_none_is_configured_ends_without_a_session(plan: Plan, trusting: ssl.SSLContext) -> None:
     with FakePostgres() as server:
         async with House(plan.text(server)) as house, PgClient(plan.at) as client:
             with pytest.raises(ConnectionError):
@@ -229,17 +227,19 @@ async def test_a_certificate_for_another_name_is_taken_only_where_names_do_not_c
 ) -> None:
     password = plan.secret("db")
     with FakePostgres().user("orders_rw", password).tls(plan.authority.server(name)) as server:
-        async with House(plan.text(server, upstream={"tls": plan.client_tls(mode=mode)})) as house:
-            async with PgClient(plan.at) as client:
-                if comes_in:
-                    await client.log_in()
-                else:
-                    client.start()
-                    error = await client.last_words()
-                    assert error is not None
-                    assert error.code == "08001"
-                    await until("the session to end", lambda: bool(house.ends()))
-                    assert house.ends()[0]["reason"] == "upstream_tls_failed"
+        async with (
+            House(plan.text(server, upstream={"tls": plan.client_tls(mode=mode)})) as house,
+            PgClient(plan.at) as client,
+        ):
+            if comes_in:
+                await client.log_in()
+            else:
+                client.start()
+                error = await client.last_words()
+                assert error is not None
+                assert error.code == "08001"
+                await until("the session to end", lambda: bool(house.ends()))
+                assert house.ends()[0]["reason"] == "upstream_tls_failed"
         assert len(server.logins) == comes_in
 
 
@@ -247,9 +247,11 @@ async def test_a_client_certificate_from_a_secret_is_shown_upstream(plan: Plan) 
     pair = plan.authority.client("orders_rw")
     plan.secret("cert", None, **{"tls.crt": pair.cert.read_bytes(), "tls.key": pair.key.read_bytes()})
     with FakePostgres().tls(plan.authority.server("127.0.0.1"), client_ca=plan.authority.file) as server:
-        async with House(plan.text(server, upstream={"tls": plan.client_tls(credential="cert")})):
-            async with PgClient(plan.at) as client:
-                await client.log_in()
+        async with (
+            House(plan.text(server, upstream={"tls": plan.client_tls(credential="cert")})),
+            PgClient(plan.at) as client,
+        ):
+            await client.log_in()
         assert server.logins[0].client_name == "orders_rw"
 
 

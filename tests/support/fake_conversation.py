@@ -66,6 +66,7 @@ class Script:
     salt: bytes = bytes(range(16))
     iterations: int = scram.DEFAULT_ITERATIONS
     nonce: str = ""
+    challenge: bytes | None = None
     wrong_signature: bool = False
     offers: tuple[str, ...] | None = None
     pause: float = 0.0
@@ -243,7 +244,10 @@ class Conversation:
             end_point=bound if scram.MECHANISM_PLUS in (script.offers or usual) else None,
         )
         self._now("challenge")
-        self._send(messages.authentication(messages.AUTH_SASL_CONTINUE, machine.first(first)))
+        challenge = machine.first(first)
+        if script.challenge is not None:
+            challenge = challenge.split(b",")[0] + script.challenge
+        self._send(messages.authentication(messages.AUTH_SASL_CONTINUE, challenge))
         try:
             machine.final(self._proof())
         except scram.ScramError:

@@ -168,6 +168,11 @@ class FakePostgres:
         self._script.nonce = text
         return self
 
+    def challenge(self, tail: bytes) -> Self:
+        """Let these bytes follow the nonce in SCRAM's challenge, in the place of salt and count."""
+        self._script.challenge = tail
+        return self
+
     def offers(self, *mechanisms: str) -> Self:
         """Offer these SASL mechanisms."""
         self._script.offers = mechanisms
