@@ -47,7 +47,7 @@ class PasswordOptions(Model):
 
     @property
     def needs(self) -> frozenset[Need]:
-        return frozenset({"tls"}) if self.method == "cleartext" else frozenset()
+        return frozenset({"passwords", "tls"} if self.method == "cleartext" else {"passwords"})
 
     @model_validator(mode="after")
     def _named(self) -> Self:

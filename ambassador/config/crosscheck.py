@@ -10,6 +10,7 @@ import os
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
+from ambassador import registry
 from ambassador.config import words
 from ambassador.config.address import Address
 from ambassador.config.fault import KeyPath
@@ -23,6 +24,8 @@ Names = Mapping[str, Collection[str] | None]
 _NEEDS = {
     "client_certificates": "clients are known by their certificates here: add tls with client_ca to this listener",
     "unix_sockets": "the kernel names a client only on unix sockets: every listen address must be unix:/path",
+    "passwords": "this protocol has no words to ask for a password: use trust, peer or mtls",
+    "upstream_tls": "these settings of the protocol need TLS: add tls to this upstream, with a mode that is not disable",
     "tls": "passwords would cross the network in the clear: add tls to this listener, with mode require",
 }
 
@@ -43,6 +46,9 @@ def check(config: Config, names: Names, damaged: Collection[KeyPath] = ()) -> Fo
     for name, listener in config.listeners.items():
         if ("listeners", name) not in damaged:
             yield from access(name, listener)
+    for name, upstream in config.upstreams.items():
+        if ("upstreams", name) not in damaged:
+            yield from encryption(name, upstream)
 
 
 def references(config: Config, names: Names) -> Found:
@@ -140,6 +146,13 @@ def access(name: str, listener: ListenerSettings) -> Found:
         yield (*path, settings.kind), _NEEDS[need]
 
 
+def encryption(name: str, upstream: UpstreamSettings) -> Found:
+    """Options of a protocol that mean nothing without TLS."""
+    plain = upstream.tls is None or upstream.tls.mode == "disable"
+    if plain and upstream.options is not None and "upstream_tls" in upstream.options.needs:
+        yield ("upstreams", name, upstream.protocol or ""), _NEEDS["upstream_tls"]
+
+
 def _offered(listener: ListenerSettings, *, local: bool) -> frozenset[str]:
     offered = set()
     if listener.tls is not None and listener.tls.client_ca is not None:
@@ -148,4 +161,6 @@ def _offered(listener: ListenerSettings, *, local: bool) -> frozenset[str]:
         offered.add("unix_sockets")
     if local or (listener.tls is not None and listener.tls.mode == "require"):
         offered.add("tls")
+    if getattr(registry.resolve("protocols", listener.protocol), "asks_for_passwords", True):
+        offered.add("passwords")
     return frozenset(offered)

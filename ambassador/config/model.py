@@ -16,8 +16,8 @@ from ambassador.config import words
 from ambassador.config.fault import KeyPath
 from ambassador.config.show import show
 
-Need = Literal["client_certificates", "unix_sockets", "tls"]
-"""What an authenticator's options may ask of their listener."""
+Need = Literal["client_certificates", "unix_sockets", "tls", "passwords", "upstream_tls"]
+"""What an authenticator's options may ask of their listener, and a protocol's of their upstream."""
 
 EXPLAINED = "explained"
 """Error type of faults that are already in our words."""
@@ -43,7 +43,7 @@ class Model(BaseModel):
 
     @property
     def needs(self) -> frozenset[Need]:
-        """What a listener must have for these options to make sense. Authenticators' options override it."""
+        """What a listener or an upstream must have for these options to make sense."""
         return frozenset()
 
     @classmethod

@@ -103,6 +103,9 @@ class Protocol(ABC):
     negotiates_tls: ClassVar[bool] = False
     """Whether TLS is begun in the protocol's own words; otherwise the session begins it before `accept`."""
 
+    asks_for_passwords: ClassVar[bool] = False
+    """Whether it has words for asking a client for a password."""
+
     logs_in: ClassVar[bool] = False
     """Whether a login shows the upstream's credential, so that one can be tried."""
 

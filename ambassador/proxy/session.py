@@ -228,7 +228,8 @@ class Session:
     def _attach(self, link: Link, connection: ServerConnection) -> None:
         self.link, self.connection = link, connection
         self._quiet_since = self._clock.now()
-        if self.plan.drain.started:
+        gone = self.target is not None and connection.endpoint not in self.target.upstream.endpoints
+        if gone or self.plan.drain.started:
             self.leave()
 
     def _refuse(self, error: AmbassadorError) -> None:

@@ -1,4 +1,4 @@
-"""Open files: every session takes two of them, and 1024, the usual soft limit, is meant for programs of another kind."""
+"""Open files: every session takes two, and 1024, the usual soft limit, is meant for programs of another kind."""
 
 from __future__ import annotations
 

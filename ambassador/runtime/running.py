@@ -68,6 +68,9 @@ class Running:
             raise
         self._sockets |= {bound.address: bound for bound in fresh}
         self._commons.current = after
+        for name, upstream in ({} if before is None else before.upstreams).items():
+            if name in after.upstreams:
+                upstream.replace(after.upstreams[name].endpoints)  # for those who are just being logged in there
         self._move_listeners(after)
         await self._move_keepers(after, before)
         await self._part(after, before)

@@ -135,6 +135,14 @@ class PostgresWalk:
         return self._is_idle()
 
     @property
+    def waiting(self) -> bool:
+        """It is the client's turn, perhaps because it has stopped inside a message, which the server waits for."""
+        if self._doubt != SURE or self._server_left or self._server_held:
+            return False
+        # A message counts as owed from its header on.
+        return self._first == self._last or (self._client_left != 0 and self._last - self._first == 1)
+
+    @property
     def clean(self) -> bool:
         """Idle, and outside a transaction: the one moment at which the two sides may be parted."""
         return self.status_byte == IDLE and not self.terminated and self._is_idle()

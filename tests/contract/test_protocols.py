@@ -272,7 +272,7 @@ async def test_a_session_that_has_lived_long_enough_is_ended(name: str, rig: Rig
 async def test_a_cut_ends_every_session_at_once(name: str, rig: Rig) -> None:
     async with House(config(name, rig.server.address)) as house, client(house, rig) as stream:
         await rig.ask(stream)
-        house.daemon.quit()
+        house.daemon.drain()
         house.daemon.drain()
         await gone(stream)
         await house.stop()

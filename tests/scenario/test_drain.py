@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from typing import Any
 
 import pytest
@@ -58,7 +59,7 @@ async def ask(house: House, path: str) -> tuple[int, str]:
 
 async def test_it_goes_from_ready_to_stopped_and_its_probes_and_metrics_answer_all_the_way(plan: Plan) -> None:
     with FakePostgres() as server:
-        async with House(plan.text(server, **drain("300ms"))) as house, PgClient(plan.at) as busy:
+        async with House(plan.text(server, **drain("30s"))) as house, PgClient(plan.at) as busy:
             await busy.log_in()
             await busy.query("begin")
             assert (await ask(house, "/readyz"))[0] == 200
@@ -66,6 +67,7 @@ async def test_it_goes_from_ready_to_stopped_and_its_probes_and_metrics_answer_a
             await until("leaving", lambda: house.daemon.state is State.LEAVING)
             assert await ask(house, "/readyz") == (503, "leaving\n")
             assert await is_taken(plan)
+            house.daemon.quit()  # no more of the delay
             await until("draining", lambda: house.daemon.state is State.DRAINING)
             assert await ask(house, "/readyz") == (503, "draining\n")
             assert (await ask(house, "/livez"))[0] == 200
@@ -99,10 +101,13 @@ async def test_a_configuration_is_not_changed_while_leaving(plan: Plan) -> None:
 
 async def test_without_sessions_it_ends_as_soon_as_the_delay_is_over(plan: Plan) -> None:
     with FakePostgres() as server:
-        async with House(plan.text(server, **drain())) as house:
+        async with House(plan.text(server, **drain("200ms"))) as house:
+            began = time.monotonic()
             house.daemon.drain()
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(5):
                 await house.serving
+            assert time.monotonic() - began >= 0.2
+            assert phases(house) == ["ready", "leaving", "draining", "stopped"]
 
 
 async def test_the_file_of_a_unix_socket_goes_with_it(plan: Plan) -> None:

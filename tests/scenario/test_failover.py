@@ -129,7 +129,7 @@ FAULTS: dict[str, Any] = {
 async def test_the_next_endpoint_is_tried_when_one(plan: Plan, fault: Any) -> None:
     with FakePostgres() as bad, FakePostgres().setting(NAME, "good") as good:
         fault(bad)
-        async with House(plan.text(bad, good, upstream={"login_timeout": "300ms"})):
+        async with House(plan.text(bad, good, upstream={"login_timeout": "1s"})):
             assert await who_serves(plan) == "good"
 
 

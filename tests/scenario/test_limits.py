@@ -87,7 +87,7 @@ async def test_a_client_that_does_not_finish_its_login_is_ended_at_the_deadline(
                 error = await client.last_words()
                 assert error is not None
                 assert error.code == "57014"
-                assert 0.2 < time.monotonic() - began < 3
+                assert 0.2 < time.monotonic() - began < 5
             assert house.ends()[0]["reason"] == "login_timeout"
         assert server.accepted == 0
 
@@ -114,7 +114,7 @@ async def test_slow_clients_do_not_hold_up_the_others(plan: Plan) -> None:
                 for one in slow:
                     await one.__aenter__()
                     one.send(messages.startup_message({"user": "app"})[:1])
-                async with asyncio.timeout(2), PgClient(plan.at) as client:
+                async with asyncio.timeout(5), PgClient(plan.at) as client:
                     await client.log_in()
                     assert (await client.query("select 'quick'")).rows == ["quick"]
             finally:

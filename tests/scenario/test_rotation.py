@@ -19,7 +19,7 @@ from tests.support.pgclient import PgClient
 from tests.support.secrets import canary
 
 QUICKLY = {"debounce": "0s"}
-UNTOLD = {"debounce": "60s", "min_interval": "0s"}
+UNTOLD = {"debounce": "60s", "min_interval": "0s", "refused_wait": "10s"}
 """Changes are heard of, but not looked at before a minute of quiet: what is asked anew is asked for a reason."""
 
 HOUR = 3600.0
@@ -169,14 +169,18 @@ async def test_without_verification_a_new_value_is_taken_as_it_comes(plan: Plan)
 
 
 @pytest.mark.parametrize("verify", [True, False], ids=["tried", "not tried"])
-@pytest.mark.parametrize("damage", ["no password", "empty", "gone"])
+@pytest.mark.parametrize("damage", ["an empty password", "no password", "no user", "empty", "gone"])
 async def test_the_last_good_value_outlives_a_secret_that_is(plan: Plan, damage: str, verify: bool) -> None:
     password = plan.secret("db")
     secret = plan.secrets["db"]
     with FakePostgres().user("orders_rw", password) as server:
         async with House(plan.text(server, credential={**QUICKLY, "verify": verify})) as house:
-            if damage == "no password":
+            if damage == "an empty password":
                 secret.swap_half({"username": "orders_rw"}, lost="password")
+            elif damage == "no password":
+                secret.swap({"username": "orders_rw"})
+            elif damage == "no user":
+                secret.swap({"password": canary("another")})
             elif damage == "empty":
                 secret.empty()
             else:
@@ -245,7 +249,7 @@ async def test_a_value_that_expired_while_the_machine_slept_is_replaced_before_i
     clock = ManualClock()
     program.prints(old := canary("old"), clock.wall() + HOUR)
     with FakePostgres().user("app", old) as server:
-        async with House(program.text(plan, server), clock=clock) as house:
+        async with House(program.text(plan, server, refused_wait="10s"), clock=clock) as house:
             await log_in(plan)
             program.prints(fresh := canary("fresh"), clock.wall() + 3 * HOUR)
             server.user("app", fresh)

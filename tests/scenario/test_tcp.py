@@ -18,6 +18,7 @@ from ambassador.net.dial import dial
 from ambassador.net.stream import Stream
 from tests.scenario.plan import Plan
 from tests.support.certificates import Pair
+from tests.support.clock import ManualClock
 from tests.support.house import House, until
 from tests.support.sockets import reset
 from tests.support.threaded import ThreadedServer, echo
@@ -239,21 +240,22 @@ async def test_where_tls_is_configured_anything_else_is_closed(plan: Plan) -> No
 
 
 async def test_limits_count_for_tcp_too(plan: Plan) -> None:
-    limits = {"limits": {"connections": 1, "idle_timeout": "300ms"}}
+    limits, clock = {"limits": {"connections": 1, "idle_timeout": "60s"}}, ManualClock()
     with ThreadedServer(echo) as server:
-        async with House(plan.text(server, listener={**TCP, **limits})) as house, client(plan.at) as first:
+        async with House(plan.text(server, listener={**TCP, **limits}), clock=clock) as house, client(plan.at) as first:
             first.write(b"here")
             assert await first.read() == b"here"
             async with client(plan.at) as second:
                 assert await everything(second) == b""
             assert house.ends()[0]["reason"] == "too_many_connections"
+            await clock.advance(70)
             assert await everything(first) == b""
             assert house.lines("session ended", reason="idle_timeout")
 
 
 async def test_a_drain_waits_for_the_end_of_a_session_and_cuts_it_at_the_deadline(plan: Plan) -> None:
     with ThreadedServer(echo) as server:
-        drain = {"delay": "0s", "timeout": "1s"}
+        drain = {"delay": "0s", "timeout": "2s"}
         async with House(plan.text(server, listener=TCP, drain=drain)) as house:
             async with client(plan.at) as ends, client(plan.at) as stays:
                 for stream in (ends, stays):

@@ -257,7 +257,7 @@ async def test_a_client_certificate_from_a_secret_is_shown_upstream(plan: Plan) 
 
 async def test_a_handshake_that_never_ends_is_ended_at_the_login_s_deadline(plan: Plan) -> None:
     with FakePostgres() as server:
-        limits = {"login_timeout": "300ms"}
+        limits = {"login_timeout": "1s"}
         async with House(plan.text(server, listener={"tls": plan.server_tls(), "limits": limits})) as house:
             async with PgClient(plan.at) as client:
                 assert await client.ask_for_tls() == b"S"

@@ -113,34 +113,40 @@ async def test_a_client_that_goes_takes_its_server_connection_with_it(plan: Plan
 # ---- during the login
 
 
-@pytest.mark.parametrize(
-    ("fault", "code", "why"),
-    [
-        (lambda server: server.refuse_connections(), "08001", "connect_failed"),
-        (lambda server: server.close_at("connect"), "08006", "upstream_closed"),
-        (lambda server: server.reset_at("startup"), "08006", "upstream_closed"),
-        (lambda server: server.close_at("settings"), "08006", "upstream_closed"),
-        (lambda server: server.close_at("ready"), "08006", "upstream_closed"),
-        (lambda server: server.hang_at("connect"), "08001", "upstream_login_timeout"),
-        (lambda server: server.hang_at("ready"), "08001", "upstream_login_timeout"),
-        (lambda server: server.refuse("53300", at="startup"), "53300", "upstream_rejected"),
-        (lambda server: server.refuse("57P03", at="startup"), "57P03", "upstream_rejected"),
-        (lambda server: server.refuse("28P01", at="startup"), "08006", "upstream_login_refused"),
-        (lambda server: server.refuse("28000", at="startup"), "08006", "upstream_login_refused"),
-        (lambda server: server.refuse("XX000", at="startup"), "08004", "upstream_rejected"),
-        (lambda server: server.refuse("42704", at="proof"), "42704", "upstream_rejected"),
-        (lambda server: server.ask_for(7), "0A000", "upstream_unsupported"),
-        (lambda server: server.ask_for(9), "0A000", "upstream_unsupported"),
-    ],
-)
+LOGINS: dict[str, tuple[Callable[[FakePostgres], object], str, str]] = {
+    "nobody listens": (lambda server: server.refuse_connections(), "08001", "connect_failed"),
+    "closed at once": (lambda server: server.close_at("connect"), "08006", "upstream_closed"),
+    "reset at the startup": (lambda server: server.reset_at("startup"), "08006", "upstream_closed"),
+    "closed ahead of the settings": (lambda server: server.close_at("settings"), "08006", "upstream_closed"),
+    "closed behind the settings": (lambda server: server.close_at("ready"), "08006", "upstream_closed"),
+    "full": (lambda server: server.refuse("53300", at="startup"), "53300", "upstream_rejected"),
+    "starting": (lambda server: server.refuse("57P03", at="startup"), "57P03", "upstream_rejected"),
+    "wrong password": (lambda server: server.refuse("28P01", at="startup"), "08006", "upstream_login_refused"),
+    "not in pg_hba": (lambda server: server.refuse("28000", at="startup"), "08006", "upstream_login_refused"),
+    "broken": (lambda server: server.refuse("XX000", at="startup"), "08004", "upstream_rejected"),
+    "unknown parameter": (lambda server: server.refuse("42704", at="proof"), "42704", "upstream_rejected"),
+    "wants GSS": (lambda server: server.ask_for(7), "0A000", "upstream_unsupported"),
+    "wants SSPI": (lambda server: server.ask_for(9), "0A000", "upstream_unsupported"),
+}
+
+
+@pytest.mark.parametrize(("fault", "code", "why"), LOGINS.values(), ids=LOGINS)
 async def test_a_login_that_fails_upstream_has_its_own_code_and_reason(
-    plan: Plan, fault: Callable[[FakePostgres], None], code: str, why: str
+    plan: Plan, fault: Callable[[FakePostgres], object], code: str, why: str
 ) -> None:
     with FakePostgres() as server:
         fault(server)
-        async with House(plan.text(server, upstream={"login_timeout": "300ms"})) as house:
+        async with House(plan.text(server)) as house:
             assert (await refusal(plan)).code == code
             assert await reason(house) == why
+
+
+@pytest.mark.parametrize("moment", ["connect", "startup", "ready"])
+async def test_silence_during_the_login_is_ended_by_the_deadline(plan: Plan, moment: Any) -> None:
+    with FakePostgres().hang_at(moment) as server:
+        async with House(plan.text(server, upstream={"login_timeout": "300ms"})) as house:
+            assert (await refusal(plan)).code == "08001"
+            assert await reason(house) == "upstream_login_timeout"
 
 
 async def test_a_server_that_sends_byte_by_byte_gains_no_time(plan: Plan) -> None:
@@ -148,7 +154,7 @@ async def test_a_server_that_sends_byte_by_byte_gains_no_time(plan: Plan) -> Non
         async with House(plan.text(server, upstream={"login_timeout": "500ms"})) as house:
             began = time.monotonic()
             assert (await refusal(plan)).code == "08001"
-            assert time.monotonic() - began < 3
+            assert time.monotonic() - began < 5
             assert await reason(house) == "upstream_login_timeout"
 
 

@@ -244,14 +244,16 @@ class Conversation:
             end_point=bound if scram.MECHANISM_PLUS in (script.offers or usual) else None,
         )
         self._now("challenge")
-        challenge = machine.first(first)
-        if script.challenge is not None:
-            challenge = challenge.split(b",")[0] + script.challenge
-        self._send(messages.authentication(messages.AUTH_SASL_CONTINUE, challenge))
         try:
+            challenge = machine.first(first)
+            if script.challenge is not None:
+                challenge = challenge.split(b",")[0] + script.challenge
+            self._send(messages.authentication(messages.AUTH_SASL_CONTINUE, challenge))
             machine.final(self._proof())
-        except scram.ScramError:
-            return False
+        except scram.ScramError as fault:
+            if fault.refused:
+                return False
+            self._fatal("08P01", str(fault))
         signature = b"v=" + b"A" * 43 + b"=" if script.wrong_signature else machine.signature
         self._send(messages.authentication(messages.AUTH_SASL_FINAL, signature))
         return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -100,6 +101,23 @@ def test_run_gives_back_the_daemon_s_code(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(runtime, "run_file", lambda file: 0 if file == Path("/c.yaml") else 1)
     assert call(monkeypatch, ["run", "-c", "/c.yaml"]) == 0
     assert call(monkeypatch, ["run", "-c", "/d.yaml"]) == 1
+
+
+def test_signals_that_come_while_the_daemon_starts_are_held_back_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def held() -> set[int]:
+        return signal.pthread_sigmask(signal.SIG_BLOCK, ()) & {signal.SIGTERM, signal.SIGHUP}
+
+    before = held()
+    starting: list[set[int]] = []
+
+    def run_file(_: Path) -> int:
+        starting.append(held())
+        return 0
+
+    monkeypatch.setattr(runtime, "run_file", run_file)
+    assert call(monkeypatch, ["run", "-c", "x.yaml"]) == 0
+    assert starting == [{signal.SIGTERM, signal.SIGHUP}]
+    assert held() == before
 
 
 def test_proxy_runs_the_configuration_of_its_words(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,7 +37,7 @@ class PostgresLink(Link):
 
     @property
     def waiting(self) -> bool:
-        return self._tracker.idle
+        return self._tracker.waiting
 
     @property
     def in_transaction(self) -> bool:

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, field_validator
 
 from ambassador.config import words
-from ambassador.config.model import Model
+from ambassador.config.model import Model, Need
 from ambassador.config.types import UpstreamName
 
 SessionAttributes = Literal["any", "read-write", "read-only", "primary", "standby", "prefer-standby"]
@@ -62,6 +62,11 @@ class PostgresUpstreamOptions(Model):
     max_scram_iterations: Annotated[int, Field(ge=4096, le=100_000_000)] = 1_000_000
     """The most PBKDF2 rounds a server may ask for: bounds the CPU time a hostile server can take from us. A million
     takes about a third of a second; PostgreSQL's default is 4096."""
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        bound = self.channel_binding == "require" or self.tls_negotiation == "direct"
+        return frozenset({"upstream_tls"} if bound else ())
 
     def server_database(self, wanted: str) -> str:
         """The server's name of the database that a client calls `wanted`."""

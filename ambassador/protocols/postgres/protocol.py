@@ -27,6 +27,7 @@ class Postgres(Protocol):
     ListenerOptions = PostgresListenerOptions
     UpstreamOptions = PostgresUpstreamOptions
     negotiates_tls = True
+    asks_for_passwords = True
     logs_in = True
     alpn = ALPN
     request_kind = "transaction"

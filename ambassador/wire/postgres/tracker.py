@@ -16,7 +16,7 @@ class Tracker(Walk):
     `from_client(chunk)` and `from_server(chunk)` are called once per chunk, whatever it holds, and cost next to
     nothing; they raise ClientError or UpstreamError when a message has an impossible length.
 
-    Attributes (besides those of the walk: `clean idle aligned server_aligned transactions errors terminated`):
+    Attributes (besides those of the walk: `clean idle waiting aligned server_aligned transactions errors terminated`):
         last_code: SQLSTATE of the last error, empty before the first.
         last_fatal: the last error ended the session (FATAL, PANIC), so that the end of the stream is no surprise.
     """

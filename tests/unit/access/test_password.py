@@ -330,5 +330,5 @@ def test_options_that_make_no_sense_are_refused(options: dict[str, Any]) -> None
 
 
 def test_a_password_in_the_clear_needs_tls_around_it() -> None:
-    assert PasswordOptions(credential="a", method="cleartext").needs == {"tls"}
-    assert PasswordOptions(credential="a").needs == frozenset()
+    assert PasswordOptions(credential="a", method="cleartext").needs == {"passwords", "tls"}
+    assert PasswordOptions(credential="a").needs == {"passwords"}

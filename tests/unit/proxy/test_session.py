@@ -376,6 +376,27 @@ async def test_one_told_to_leave_during_its_login_leaves_when_it_is_joined(scene
     await ended(session)
 
 
+async def test_one_whose_endpoint_is_taken_out_during_its_login_leaves_when_it_is_joined(
+    scene: Scene, ends: Ends
+) -> None:
+    async def relay(downstream: Downstream, hello: Hello, target: Target, attach: Attach) -> End:
+        lease = await target.lease(scene.protocol._login)
+        target.upstream.replace(())
+        link = NotedLink(downstream.stream, lease.stream)
+        attach(link, lease.connection)
+        try:
+            return await link.run()
+        finally:
+            lease.release()
+
+    scene.protocol.relaying = relay
+    session = begin(scene, ends[0])
+    link = await relaying(session)
+    assert link.told == [("leave", Reason.DRAINED)]
+    session.cut()
+    await ended(session)
+
+
 async def test_a_cut_before_the_sides_are_joined_is_told_as_shutting_down(scene: Scene, ends: Ends) -> None:
     async def accept(downstream: Downstream) -> tuple[Hello, Principal]:
         await downstream.stream.read()

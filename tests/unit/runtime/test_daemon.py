@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 
 import pytest
@@ -88,6 +88,77 @@ async def test_quit_skips_the_delay(server: ThreadedServer) -> None:
         house.daemon.quit()
         async with asyncio.timeout(5):
             await house.serving
+
+
+async def test_quit_ends_a_delay_that_runs(server: ThreadedServer) -> None:
+    async with House(config(server, delay="1h")) as house:
+        house.daemon.drain()
+        await until("leaving", lambda: house.daemon.state is State.LEAVING)
+        house.daemon.quit()
+        async with asyncio.timeout(5):
+            await house.serving
+
+
+async def test_a_signal_behind_a_request_cuts_nobody_and_the_second_signal_does(server: ThreadedServer) -> None:
+    async with House(config(server)) as house:
+        reader, writer = await asyncio.open_unix_connection(house.directory / "echo")
+        writer.write(b"x")
+        assert await reader.read(1) == b"x"
+        house.daemon.drain()
+        os.kill(os.getpid(), signal.SIGTERM)
+        await until("draining", lambda: house.daemon.state is State.DRAINING)
+        writer.write(b"y")
+        assert await reader.read(1) == b"y"
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert await reader.read() == b""
+        writer.close()
+        await house.serving
+
+
+async def test_a_fault_of_ours_in_a_reload_changes_nothing_and_is_told(
+    server: ThreadedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("a detail")
+
+    async with House(config(server)) as house:
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "build", broken)
+            result = await house.reload(config(server, name="moved"))
+        assert (result.applied, result.message) == (False, "a fault in this program; the log has its trace")
+        (line,) = house.lines("reload failed")
+        assert line["error"] == "ZeroDivisionError: a detail"
+        assert await answers(house)
+        assert (await house.daemon.reload()).applied
+
+
+async def test_a_configuration_that_is_not_applied_leaves_no_metrics(server: ThreadedServer) -> None:
+    async with House(config(server)) as house:
+        (house.directory / "taken").write_text("no socket")
+        result = await house.reload(config(server, name="taken").replace("listeners: {echo:", "listeners: {other:"))
+        assert not result.applied
+        assert 'listener="other"' not in house.metrics()
+
+
+async def test_a_file_that_changed_before_anybody_watched_it_is_read_again(
+    server: ThreadedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(*_: object, **__: object) -> AsyncGenerator[None]:
+        await asyncio.Event().wait()
+        yield
+
+    started = Daemon.start
+
+    async def late(daemon: Daemon) -> None:
+        assert daemon.file is not None
+        text = daemon.file.read_text()
+        daemon.file.write_text(text.replace("/echo", "/late"))
+        await started(daemon)
+
+    monkeypatch.setattr(module, "watch", never)
+    monkeypatch.setattr(Daemon, "start", late)
+    async with House(config(server)) as house:
+        await until("the new address", (house.directory / "late").exists)
 
 
 async def test_a_reload_is_applied_and_told(server: ThreadedServer) -> None:

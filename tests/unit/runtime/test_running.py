@@ -11,6 +11,7 @@ import pytest
 
 from ambassador.config.load import load_data
 from ambassador.credentials.store import Store
+from ambassador.demo.servers import free_port
 from ambassador.errors import ConfigError
 from ambassador.kit.clock import SYSTEM
 from ambassador.kit.latch import Latches
@@ -157,3 +158,25 @@ async def test_a_drain_of_nobody_ends_at_once(stage: Stage) -> None:
     await stage.show({"a": "one"})
     async with asyncio.timeout(5):
         assert await stage.running.drain(3600, asyncio.Event()) == 0
+
+
+async def test_an_address_that_this_daemon_itself_holds_is_refused_in_words_that_say_so(stage: Stage) -> None:
+    port = free_port()
+
+    def world(host: str) -> World:
+        access = {"trust": {}, "allow_remote_trust": True}
+        listener = {"listen": f"{host}:{port}", "tcp": {"upstream": "echo"}, "access": access}
+        data = {"upstreams": {"echo": {"endpoints": ["127.0.0.1:1"]}}, "listeners": {"echo": listener}}
+        return build(stage.commons, load_data(data).config, stage.commons.current)
+
+    await stage.running.swap(world("127.0.0.1"))
+    with pytest.raises(ConfigError, match=f"this daemon listens at 127.0.0.1:{port} until the change is made"):
+        await stage.running.swap(world("0.0.0.0"))
+
+
+async def test_an_upstream_whose_endpoints_change_tells_those_who_are_just_being_logged_in_there(stage: Stage) -> None:
+    await stage.show({"a": "a"})
+    assert stage.commons.current is not None
+    before = stage.commons.current.upstreams["echo"]
+    await stage.show({"a": "a"}, upstreams={"echo": {"endpoints": [f"localhost:{stage.port}"]}})
+    assert [str(endpoint) for endpoint in before.endpoints] == [f"localhost:{stage.port}"]

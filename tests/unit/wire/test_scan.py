@@ -47,6 +47,35 @@ def test_a_new_session_is_clean(walk: PostgresWalk) -> None:
     assert (walk.transactions, walk.errors, walk.terminated) == (0, 0, False)
 
 
+@pytest.mark.parametrize(
+    ("begun", "waiting"),
+    [
+        (b"", True),
+        (b"Q\0\0", True),
+        (b"Q\0\0\0\x20sel", True),
+        (b"P\0\0\0\x20", True),
+        (b"Q\0\0\0\x05\0", False),
+        (b"Q\0\0\0\x05\0Q\0", False),
+        (b"Q\0\0\0\x05\0Q\0\0\0\x20sel", False),
+    ],
+    ids=["nothing", "in a header", "in a query", "in a parse", "whole", "whole and a header", "whole and a query"],
+)
+def test_a_client_that_stops_inside_a_message_keeps_us_waiting_unless_the_server_has_something_to_do(
+    walk: PostgresWalk, begun: bytes, waiting: bool
+) -> None:
+    if begun:
+        walk.from_client(begun)
+    assert walk.waiting is waiting
+
+
+def test_a_server_inside_a_message_or_in_doubt_does_not_wait(walk: PostgresWalk) -> None:
+    walk.from_server(b"N\0\0")
+    assert not walk.waiting
+    doubtful = type(walk)()
+    talk(doubtful, DOUBTFUL + "> d c S\n< E ZI")
+    assert not doubtful.waiting
+
+
 CONVERSATIONS = {
     "a query is owed until the server is ready": ("> Q\n< T D C\n< ZI", [False, False, True]),
     "an empty message costs nothing": ("> H\n< N A S", [True, True]),

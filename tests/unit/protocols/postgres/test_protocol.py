@@ -292,6 +292,29 @@ async def test_a_trial_is_made_at_the_configured_database_or_the_user_s_own(
     assert [login.database for login in fake.logins] == ["orders", "real"]
 
 
+@pytest.mark.parametrize("code", ["3D000", "42501"])
+async def test_a_database_that_was_only_guessed_need_not_exist_nor_be_open_to_the_user(
+    fake: FakePostgres, make_upstream: MakeUpstream, password: str, code: str
+) -> None:
+    fake.user("real", password).refuse(code, at="proof")
+    guessed = make_upstream(fake, password=password)
+    lease = await guessed.lease(Postgres.try_login)
+    lease.release()
+    await lease.stream.wait_closed(5)
+    configured = make_upstream(fake, password=password, options={"database": "orders"})
+    with pytest.raises(UpstreamError) as caught:
+        await configured.lease(Postgres.try_login)
+    assert caught.value.code == code
+
+
+async def test_any_other_refusal_of_a_trial_is_one(
+    fake: FakePostgres, make_upstream: MakeUpstream, password: str
+) -> None:
+    fake.user("real", password).refuse("53300", at="proof")
+    with pytest.raises(UpstreamError):
+        await make_upstream(fake, password=password).lease(Postgres.try_login)
+
+
 async def test_where_there_is_no_credential_nobody_in_particular_logs_in(
     fake: FakePostgres, make_upstream: MakeUpstream
 ) -> None:
