@@ -25,7 +25,7 @@ _NEEDS = {
     "client_certificates": "clients are known by their certificates here: add tls with client_ca to this listener",
     "unix_sockets": "the kernel names a client only on unix sockets: every listen address must be unix:/path",
     "passwords": "this protocol has no words to ask for a password: use trust, peer or mtls",
-    "upstream_tls": "these settings of the protocol need TLS: add tls to this upstream, with a mode that is not disable",
+    "upstream_tls": "these settings need TLS: add tls to this upstream, with a mode that is not disable",
     "tls": "passwords would cross the network in the clear: add tls to this listener, with mode require",
 }
 

@@ -199,24 +199,3 @@ def test_what_is_missing_in_a_damaged_entry_proves_nothing() -> None:
     assert [path for path, _ in found(settings, damaged=(("listeners", "orders"),))] == [
         "listeners.orders.postgres.upstream"
     ]
-
-
-def test_a_protocol_that_cannot_ask_for_a_password_cannot_be_given_one_to_check() -> None:
-    wanted = {"password": {"credential": "app"}}
-    settings = config(listeners={"orders": {"listen": "127.0.0.1:1", "tcp": {"upstream": "orders"}, "access": wanted}})
-    assert found(settings) == [
-        (
-            "listeners.orders.access.password",
-            "this protocol has no words to ask for a password: use trust, peer or mtls",
-        )
-    ]
-
-
-@pytest.mark.parametrize("options", [{"channel_binding": "require"}, {"tls_negotiation": "direct"}], ids=str)
-@pytest.mark.parametrize(("tls", "faults"), [(None, 1), ({"mode": "disable"}, 1), ({}, 0)], ids=str)
-def test_what_a_protocol_does_with_tls_needs_tls(
-    options: dict[str, str], tls: dict[str, str] | None, faults: int
-) -> None:
-    orders = {"endpoints": "db:1", "postgres": options} | ({} if tls is None else {"tls": tls})
-    said = found(config(upstreams={"orders": orders}))
-    assert [path for path, _ in said] == ["upstreams.orders.postgres"] * faults

@@ -9,6 +9,7 @@ from unittest import mock
 import pytest
 
 from ambassador.access.base import Authenticator, Principal, Proven
+from ambassador.config.load import ConfigFaults, load_data
 from ambassador.errors import Overloaded, Reason
 from ambassador.net.relay import End
 from ambassador.net.stream import Stream
@@ -130,3 +131,15 @@ async def test_its_login_is_tls_where_that_is_on(tls: bool) -> None:
 
 def test_it_has_no_words_for_a_refusal() -> None:
     assert tcp().refuse(Overloaded(Reason.SHUTTING_DOWN, "leaving"), reveal=True) == b""
+
+
+def test_a_password_cannot_be_asked_for_and_so_cannot_be_configured() -> None:
+    data = {
+        "credentials": {"app": {"env": {"username": "U", "password": "P"}}},
+        "upstreams": {"u": {"endpoints": "db:1"}},
+        "listeners": {
+            "l": {"listen": "127.0.0.1:1", "tcp": {"upstream": "u"}, "access": {"password": {"credential": "app"}}}
+        },
+    }
+    with pytest.raises(ConfigFaults, match="no words to ask for a password"):
+        load_data(data)

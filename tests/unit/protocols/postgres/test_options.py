@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from ambassador.config.load import ConfigFaults, load_data
 from ambassador.protocols.postgres.options import PostgresListenerOptions, PostgresUpstreamOptions
 
 
@@ -67,3 +68,18 @@ def test_pool_settings_of_later_versions_are_refused_as_such(key: str) -> None:
 def test_what_cannot_be_meant_is_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         PostgresUpstreamOptions.model_validate(settings)
+
+
+@pytest.mark.parametrize("options", [{"channel_binding": "require"}, {"tls_negotiation": "direct"}], ids=str)
+@pytest.mark.parametrize(("tls", "sound"), [(None, False), ({"mode": "disable"}, False), ({}, True)], ids=str)
+def test_what_is_done_with_tls_needs_tls(options: dict[str, str], tls: dict[str, str] | None, sound: bool) -> None:
+    orders: dict[str, Any] = {"endpoints": "db:1", "postgres": options} | ({} if tls is None else {"tls": tls})
+    data = {
+        "upstreams": {"orders": orders},
+        "listeners": {"orders": {"listen": "127.0.0.1:1", "postgres": {"upstream": "orders"}}},
+    }
+    if sound:
+        load_data(data)
+        return
+    with pytest.raises(ConfigFaults, match=r"upstreams\.orders\.postgres: .* need TLS"):
+        load_data(data)
