@@ -102,7 +102,10 @@ def wait(admin: str, timeout: float) -> Answer:
 def summary(data: dict[str, Any]) -> str:
     """The status in a few lines, for a terminal."""
     daemon = data["daemon"]
-    lines = [f"ambassador {daemon['version']} · {daemon['state']} · up {daemon['uptime_seconds']:.0f} s"]
+    state = daemon["state"] if data["ready"] else f"{daemon['state']}, not ready"
+    lines = [f"ambassador {daemon['version']} · {state} · up {daemon['uptime_seconds']:.0f} s"]
+    if daemon["last_reload"] is not None and not daemon["last_reload"]["applied"]:
+        lines.append(f"the changed configuration was refused: {daemon['last_reload']['message']}")
     lines += [f"waiting for: {name}" for name in data["held"]]
     for listener in data["listeners"]:
         addresses = ", ".join(listener["addresses"])

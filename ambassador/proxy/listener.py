@@ -13,7 +13,7 @@ from ambassador.errors import Overloaded, Reason
 from ambassador.kit.clock import Clock
 from ambassador.kit.tasks import Tasks
 from ambassador.net.listen import Acceptor, BoundSocket
-from ambassador.net.stream import Stream
+from ambassador.net.stream import LINGER, Stream
 from ambassador.proxy.limits import sweep_interval
 from ambassador.proxy.session import Plan, Session
 from ambassador.telemetry import logs
@@ -21,8 +21,8 @@ from ambassador.telemetry import logs
 _log = logs.logger(__name__)
 
 REFUSALS = 64
-"""Clients over the limit that may be told so at one time; beyond them a client is closed without a word, so that a
-flood of connections cannot hold memory for its refusals. Cancel requests come through these places too."""
+"""Clients over the limit that may be heard out before they are told so; beyond them a client is told so unheard, so
+that a flood of connections can hold neither memory nor descriptors. Cancel requests come through these places too."""
 
 
 COMPLAIN_EVERY = 30.0
@@ -41,6 +41,8 @@ class Listener:
         self.sessions: set[Session] = set()
         self._clock = clock
         self._admitted = 0
+        self._stopped = False
+        self._lingering: dict[Stream, None] = {}  # in the order in which they were seen off
         self._acceptors: dict[Address, Acceptor] = {}
         self._tasks = Tasks(self._failed)
         self._sweeping: asyncio.Task[None] | None = None
@@ -81,6 +83,7 @@ class Listener:
     async def stop(self, timeout: float) -> None:
         """Close everything and wait for the sessions' tasks to end, at most `timeout` seconds."""
         self.close()
+        self._stopped = True
         if self._sweeping is not None:
             self._sweeping.cancel()
         for late in await self._tasks.stop(timeout):
@@ -92,9 +95,10 @@ class Listener:
             session.fold()
 
     def _accepted(self, stream: Stream) -> None:
-        if len(self.sessions) >= self.plan.settings.limits.connections + REFUSALS:
+        if not self._has_room():
             self.plan.metrics.finished(Reason.TOO_MANY_CONNECTIONS)
-            stream.abort()
+            stream.write(self.plan.protocol.refuse(self._full(), reveal=False))
+            stream.close(linger=0)
             return
         session = Session(stream, self.plan, self._clock, self._take_place)
         self.sessions.add(session)
@@ -110,16 +114,38 @@ class Listener:
             session.plan.metrics.active -= 1
             session.plan.drain.part(session)
             self._admitted -= session.admitted
+        if not self._stopped:
+            await self._see_off(session.stream)
+
+    async def _see_off(self, stream: Stream) -> None:
+        """Count a stream whose client has its last words, and does not go, for as long as it holds a descriptor."""
+        self._lingering[stream] = None
+        try:
+            await stream.wait_closed(LINGER)
+        finally:
+            self._lingering.pop(stream, None)
+
+    def _has_room(self) -> bool:
+        """Whether one more client can be held at all; who only lingers gives way to a newcomer."""
+        most = self.plan.settings.limits.connections + REFUSALS
+        if len(self.sessions) + len(self._lingering) >= most and self._lingering:
+            oldest = next(iter(self._lingering))
+            del self._lingering[oldest]
+            oldest.abort()
+        return len(self.sessions) + len(self._lingering) < most
 
     def _take_place(self) -> None:
-        limit = self.plan.settings.limits.connections
-        if self._admitted >= limit:
-            raise Overloaded(
-                Reason.TOO_MANY_CONNECTIONS,
-                f"listener {self.plan.name} has its {limit} connections (limits.connections)",
-                public="sorry, too many clients already at this proxy",
-            )
+        if self._admitted >= self.plan.settings.limits.connections:
+            raise self._full()
         self._admitted += 1
+
+    def _full(self) -> Overloaded:
+        limit = self.plan.settings.limits.connections
+        return Overloaded(
+            Reason.TOO_MANY_CONNECTIONS,
+            f"listener {self.plan.name} has its {limit} connections (limits.connections)",
+            public="sorry, too many clients already at this proxy",
+        )
 
     def _schedule_sweeps(self) -> None:
         if self._sweeping is None and self._sweep_interval() is not None:

@@ -24,7 +24,7 @@ from tests.support.postgres import new_role
 from tests.support.processes import wait_until
 
 SHUTDOWN = "57P01"
-DELAY = 1.5
+DELAY = 2.5
 
 
 @dataclass

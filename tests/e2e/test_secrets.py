@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import json
@@ -166,11 +167,19 @@ def test_no_secret_is_told_whatever_happens(told: Told) -> None:
 
 
 def test_a_program_for_a_credential_inherits_nothing(told: Told) -> None:
-    (told.home / "then").write_text(f"touch '{told.home}/running'; sleep 2\n")
+    (told.home / "then").write_text("sleep 2\n")
     with told.daemon() as daemon:
-        wait_until("the program to run", (told.home / "running").exists)
-        wait_until("its processes", lambda: len(descendants(daemon.child.pid)) >= 1)
+
+        def named() -> list[str]:
+            found = []
+            for child in descendants(daemon.child.pid):
+                with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+                    found.append(Path(f"/proc/{child}/comm").read_text().strip())
+            return found
+
+        wait_until("the program to get to its rest", lambda: "sleep" in named())
         children = descendants(daemon.child.pid)
+        assert len(children) == 2
         daemon.look()
         for child in children:
             environ = Path(f"/proc/{child}/environ").read_bytes()

@@ -73,6 +73,8 @@ def refusal(error: AmbassadorError, *, reveal: bool = False) -> bytes:
     `reveal` puts the operator's text in place of the public one; configured for each upstream.
     """
     code, words = SQLSTATE[error.reason], error.public
+    if error.reason is Reason.UPSTREAM_LOGIN_REFUSED:
+        words = "the upstream server did not accept the login that the proxy is configured with"
     if isinstance(error, UpstreamError) and error.reason is Reason.UPSTREAM_REJECTED and error.code is not None:
         words = _PASSED_ON.get(error.code, words)
         code = error.code if error.code in _PASSED_ON else code

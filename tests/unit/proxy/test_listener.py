@@ -110,7 +110,7 @@ async def test_refusals_do_not_take_places(front: Front) -> None:
     await front.joined()
 
 
-async def test_a_flood_of_clients_over_the_limit_is_closed_without_a_word(
+async def test_a_flood_of_clients_over_the_limit_is_told_so_unheard(
     front: Front, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def accept(downstream: Downstream) -> tuple[Hello, Principal]:
@@ -124,10 +124,30 @@ async def test_a_flood_of_clients_over_the_limit_is_closed_without_a_word(
     for _ in range(3):
         await front.client()
     await until("the sessions to begin", lambda: len(front.listener.sessions) == 3)
-    with pytest.raises(ConnectionError):
-        await (await front.client()).read()
+    told = await (await front.client()).read()
+    assert told == front.scene.protocol.refuse(front.listener._full(), reveal=False)
     assert front.scene.results == {"too_many_connections": 1}
     assert len(front.listener.sessions) == 3
+
+
+async def test_who_was_seen_off_and_stays_counts_and_gives_way_to_a_newcomer(
+    front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def accept(downstream: Downstream) -> tuple[Hello, Principal]:
+        raise ClientError(Reason.ACCESS_DENIED, "no")
+
+    monkeypatch.setattr(module, "REFUSALS", 1)
+    front.scene.protocol.accepting = accept
+    front.scene.limit(connections=1)
+    front.listener.apply(front.scene.plan)
+    for _ in range(2):
+        await front.client()
+    await until("both to linger", lambda: len(front.listener._lingering) == 2)
+    oldest = next(iter(front.listener._lingering))
+    await front.client()
+    await until("the third to be refused too", lambda: front.scene.results == {"access_denied": 3})
+    await until("the oldest to be gone", lambda: oldest.closed)
+    assert oldest not in front.listener._lingering
 
 
 async def test_a_new_plan_is_for_those_who_come_now(front: Front) -> None:

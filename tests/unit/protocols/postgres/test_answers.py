@@ -29,7 +29,8 @@ def test_every_reason_has_a_well_formed_sqlstate(reason: Reason) -> None:
 def test_a_refusal_is_fatal_and_tells_the_public_words(reason: Reason) -> None:
     error = read(refusal(UpstreamError(reason, PRIVATE)))
     assert (error.severity, error.code) == ("FATAL", SQLSTATE[reason])
-    assert error.message == UpstreamError.default_public
+    refused = "the upstream server did not accept the login that the proxy is configured with"
+    assert error.message == (refused if reason is Reason.UPSTREAM_LOGIN_REFUSED else UpstreamError.default_public)
 
 
 @pytest.mark.parametrize(
