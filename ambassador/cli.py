@@ -56,7 +56,7 @@ DEFAULT_ADMIN = "127.0.0.1:9901"
 def run(config: ConfigFile) -> None:
     """Run the daemon in the foreground."""
     with _signals_held_back():
-        from ambassador.runtime.main import run_file  # noqa: PLC0415
+        from ambassador.runtime.main import run_file
 
         raise typer.Exit(run_file(config))
 
@@ -86,8 +86,8 @@ def proxy(
 ) -> None:
     """Run a daemon for one upstream, without a configuration file."""
     with _signals_held_back():
-        from ambassador.config.shorthand import configuration  # noqa: PLC0415
-        from ambassador.runtime.main import run_data  # noqa: PLC0415
+        from ambassador.config.shorthand import configuration
+        from ambassador.runtime.main import run_data
 
         data = configuration(url, listen=listen, credential=credential, tls=tls, ca=ca, admin=admin)
         raise typer.Exit(run_data(data))
@@ -98,7 +98,7 @@ def demo(
     once: Annotated[bool, typer.Option("--once", help="End after showing.")] = False,
 ) -> None:
     """Show it all here: a real PostgreSQL with a random password, an ambassador before it, a rotation live."""
-    from ambassador.demo.tour import tour  # noqa: PLC0415
+    from ambassador.demo.tour import tour
 
     raise typer.Exit(tour(once=once))
 
@@ -111,7 +111,7 @@ def check(
     ] = False,
 ) -> None:
     """Report every fault in a configuration file."""
-    from ambassador.runtime.main import check_file  # noqa: PLC0415
+    from ambassador.runtime.main import check_file
 
     findings = check_file(config, connect=connect)
     for finding in findings:
@@ -125,7 +125,7 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="The whole status as JSON.")] = False,
 ) -> None:
     """Show what a running daemon does."""
-    from ambassador.admin import client  # noqa: PLC0415
+    from ambassador.admin import client
 
     _tell(client.status(admin, as_json=as_json))
 
@@ -133,7 +133,7 @@ def status(
 @app.command()
 def reload(admin: AdminAddress = DEFAULT_ADMIN, token_file: TokenFile = None) -> None:
     """Have a running daemon read its configuration anew; says what is wrong if it is refused."""
-    from ambassador.admin import client  # noqa: PLC0415
+    from ambassador.admin import client
 
     _tell(client.post(admin, "/reload", token_file))
 
@@ -141,7 +141,7 @@ def reload(admin: AdminAddress = DEFAULT_ADMIN, token_file: TokenFile = None) ->
 @app.command()
 def drain(admin: AdminAddress = DEFAULT_ADMIN, token_file: TokenFile = None) -> None:
     """Have a running daemon leave as on SIGTERM: not ready, then no new clients, then the end of the last."""
-    from ambassador.admin import client  # noqa: PLC0415
+    from ambassador.admin import client
 
     _tell(client.post(admin, "/drain", token_file))
 
@@ -149,7 +149,7 @@ def drain(admin: AdminAddress = DEFAULT_ADMIN, token_file: TokenFile = None) -> 
 @app.command()
 def quit(admin: AdminAddress = DEFAULT_ADMIN, token_file: TokenFile = None) -> None:  # noqa: A001 - the settled word
     """Have a running daemon leave without the delay for load balancers: for Jobs whose work is done."""
-    from ambassador.admin import client  # noqa: PLC0415
+    from ambassador.admin import client
 
     _tell(client.post(admin, "/quit", token_file))
 
@@ -160,7 +160,7 @@ def wait(
     timeout: Annotated[str, typer.Option(metavar="DURATION", help="How long to wait: 250ms, 5s, 1h.")] = "60s",
 ) -> None:
     """Wait until a daemon is ready: for an application's start-up order."""
-    from ambassador.admin import client  # noqa: PLC0415
+    from ambassador.admin import client
 
     _tell(client.wait(admin, _seconds(timeout)))
 
@@ -168,9 +168,9 @@ def wait(
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of the configuration."""
-    import json  # noqa: PLC0415
+    import json
 
-    from ambassador.config.jsonschema import json_schema  # noqa: PLC0415
+    from ambassador.config.jsonschema import json_schema
 
     typer.echo(json.dumps(json_schema(), indent=2))
 
@@ -204,9 +204,9 @@ def _signals_held_back() -> Iterator[None]:
 
 
 def _seconds(text: str) -> float:
-    from pydantic import TypeAdapter, ValidationError  # noqa: PLC0415
+    from pydantic import TypeAdapter, ValidationError
 
-    from ambassador.config.types import Duration  # noqa: PLC0415
+    from ambassador.config.types import Duration
 
     try:
         return TypeAdapter(Duration).validate_python(text)
