@@ -2,7 +2,7 @@
 # one called; the second time it needs no network.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick check fuzz bench image apt clean
+.PHONY: help demo test pure quick check fuzz bench image apt clean
 
 ARGS ?=
 FUZZ ?= 5000000
@@ -23,9 +23,17 @@ demo: ## a real PostgreSQL, an ambassador before it, a query without a password,
 	$(ready) demo
 	@exec .venv/bin/ambassador demo $(ARGS)
 
+# What is compiled must do the same where there was no compiler: `test` ends with `pure`, unless it was given ARGS.
 test: ## every test
 	$(ready) test
-	@exec .venv/bin/python -m pytest $(ARGS)
+	@.venv/bin/python -m pytest $(ARGS)
+	$(if $(ARGS),,@$(pure))
+
+pure: ## the tests of what is compiled, on its sources alone
+	$(ready) test
+	@$(pure)
+
+pure = AMBASSADOR_PURE=1 .venv/bin/python -m pytest $(addprefix tests/unit/,net protocols proxy telemetry wire) $(ARGS)
 
 quick: ## the unit tests and what else takes seconds
 	$(ready) test
@@ -59,5 +67,6 @@ apt: ## install the programs that only Debian brings: servers and clients to tes
 
 clean: ## remove everything that was made here
 	rm -rf .venv build dist *.egg-info .coverage .coverage.json .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
-	rm -rf tests/e2e/node/node_modules ambassador/wire/scan.c ambassador/wire/_scan*.so
+	rm -rf tests/e2e/node/node_modules
+	find ambassador -name '*.so' -delete -o -name '*.c' -delete
 	find ambassador tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -13,6 +13,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 import venv
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,8 +37,7 @@ GROUPS = {
     "bench": ("build", "test", "bench"),
 }
 
-# The package is built again when one of these changes: what it needs, and what is compiled.
-INPUTS = ("pyproject.toml", ".ci/constraints.txt", "ambassador/wire/scan.py", "ambassador/wire/_scan.pxd")
+PROJECT = ROOT / "pyproject.toml"
 
 
 def main(purpose: str) -> None:
@@ -70,10 +70,15 @@ def alone() -> Iterator[None]:
 def fingerprint(purpose: str) -> str:
     """Changes when what is installed would have to."""
     digest = hashlib.sha256(repr((purpose, sys.version_info[:2], str(ROOT), GROUPS[purpose])).encode())
-    for name in INPUTS:
-        path = ROOT / name
+    for path in (PROJECT, CONSTRAINTS, *compiled()):
         digest.update(path.read_bytes() if path.exists() else b"absent")
     return digest.hexdigest()
+
+
+def compiled() -> list[Path]:
+    """The sources of the compiled modules: the package is built again when one of them changes."""
+    modules = tomllib.loads(PROJECT.read_text())["tool"]["setuptools"]["ext-modules"]
+    return [ROOT / name for module in modules for name in (*module["sources"], *module["depends"])]
 
 
 def works() -> bool:
@@ -102,7 +107,7 @@ def make_environment() -> None:
 def install(purpose: str) -> None:
     """The packages for `purpose`, then this one, editable, built with what is already there."""
     pip = [PYTHON, "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--constraint", str(CONSTRAINTS)]
-    groups = [word for group in GROUPS[purpose] for word in ("--group", f"{ROOT / 'pyproject.toml'}:{group}")]
+    groups = [word for group in GROUPS[purpose] for word in ("--group", f"{PROJECT}:{group}")]
     say(f"installing what `make {purpose}` needs; a minute or two the first time")
     run(*pip, *groups)
     # Without isolation the build needs no network once the packages are there; without a compiler it still succeeds.

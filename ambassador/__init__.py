@@ -26,8 +26,19 @@ get (credentials, certificates, configuration) is kept current by background kee
 """
 
 import os
+import sys
+from importlib.machinery import SOURCE_SUFFIXES, FileFinder, SourceFileLoader
 
 __version__ = "0.1.0"
 
-# Whether to run the pure twins of compiled modules. Read here because `wire`, which has them, knows no environment.
-PURE = bool(os.environ.get("AMBASSADOR_PURE"))
+
+def _only_sources(path: str) -> FileFinder:
+    """Finds the modules of this package, and of them the sources only."""
+    if not f"{path}{os.sep}".startswith(f"{os.path.dirname(__file__)}{os.sep}"):  # noqa: PTH120 - every start pays for pathlib
+        raise ImportError(path)
+    return FileFinder(path, (SourceFileLoader, SOURCE_SUFFIXES))
+
+
+# What is hot is compiled, where there was a compiler, and Python prefers that to its source.
+if os.environ.get("AMBASSADOR_PURE"):
+    sys.path_hooks.insert(0, _only_sources)

@@ -47,7 +47,7 @@ async def dial(
     """
     try:
         async with asyncio.timeout(timeout):
-            return await Stream.adopt(await _connect(address, keepalive, clock))
+            return Stream.adopt(await _connect(address, keepalive, clock))
     except TimeoutError as error:
         if error.errno is not None:  # the kernel's own ETIMEDOUT
             raise _failed(address, error) from error

@@ -1,3 +1,4 @@
+# cython: language_level=3, annotation_typing=False, embedsignature=False
 """Engine: one TLS connection as a machine over memory, without a socket.
 
 Ciphertext goes into `incoming` and comes out of `outgoing`; the stream that owns the engine carries both. So bytes
@@ -11,6 +12,8 @@ import contextlib
 import ssl
 from collections.abc import Callable
 
+from ambassador.net.taker import NOWHERE, Taker
+
 RECORD = 16384
 """Most plaintext bytes in one TLS record (RFC 8446, section 5.1): what one read can give at the most."""
 
@@ -22,23 +25,24 @@ class TlsFailed(ConnectionError):
     """A handshake or a record failed. The text says why in words fit for a log; it holds no address and no secret."""
 
 
-class Engine:
+class Engine(Taker):
     """TLS on one connection.
 
-    `incoming` takes ciphertext from the peer, `object` gives plaintext; `ready` is True after the handshake.
+    `incoming` takes ciphertext from the peer, `object` gives plaintext; `ready` is True after the handshake. As a taker
+    it encrypts and sends.
 
     Args:
         context: what to show and what to trust.
         server_side: whether we are the server of this TLS connection.
         server_hostname: client side only: name or IP address that the certificate is checked for, and sent as SNI.
-        send: takes ciphertext for the peer.
-        fail: told when `write` finds that the connection has failed.
+        to: takes ciphertext for the peer.
+        fail: told when `take` finds that the connection has failed.
 
     Raises:
         TlsFailed: `server_hostname` cannot be a host name.
     """
 
-    __slots__ = ("_closed", "_fail", "_send", "incoming", "object", "outgoing", "ready")
+    __slots__ = ("_closed", "_encrypt", "_fail", "_to", "decrypt", "incoming", "object", "outgoing", "ready")
 
     def __init__(
         self,
@@ -46,14 +50,14 @@ class Engine:
         *,
         server_side: bool,
         server_hostname: str | None,
-        send: Callable[[bytes], None],
+        to: Taker,
         fail: Callable[[TlsFailed], None],
     ) -> None:
         self.incoming = ssl.MemoryBIO()
         self.outgoing = ssl.MemoryBIO()
         self.ready = False
         self._closed = False
-        self._send = send
+        self._to = to
         self._fail = fail
         # A name's final dot makes it absolute for DNS; certificates and SNI have names without it (RFC 6066, 3).
         name = server_hostname.rstrip(".") if server_hostname else None
@@ -64,6 +68,10 @@ class Engine:
             self.object = context.wrap_bio(self.incoming, self.outgoing, server_side=server_side, server_hostname=name)
         except (ssl.SSLError, ValueError) as error:
             raise TlsFailed(explain(error)) from error
+        # The functions that SSLObject's own `read` and `write` do nothing but call.
+        inner = self.object._sslobj  # type: ignore[attr-defined]  # noqa: SLF001 - see above
+        self.decrypt: Callable[[int], bytes] = inner.read
+        self._encrypt: Callable[[bytes | memoryview], int] = inner.write
 
     @property
     def pending(self) -> bool:
@@ -96,7 +104,7 @@ class Engine:
             TlsFailed: a bad record, or an alert from the peer.
         """
         try:
-            return self.object.read(size)
+            return self.decrypt(size)
         except ssl.SSLWantReadError:
             return None
         except ssl.SSLZeroReturnError:
@@ -105,18 +113,18 @@ class Engine:
         except ssl.SSLError as error:
             raise TlsFailed(explain(error)) from error
 
-    def write(self, data: bytes) -> None:
-        """Encrypt and send. Raises nothing: it stands in for a transport's `write`."""
+    def take(self, chunk: bytes) -> None:
+        """Encrypt and send. Raises nothing: it stands in for a transport's."""
         try:
-            if len(data) <= _PIECE:
-                if data:
-                    self.object.write(data)
+            if len(chunk) <= _PIECE:
+                if chunk:
+                    self._encrypt(chunk)
             else:
-                self._write_long(memoryview(data))
+                self._write_long(memoryview(chunk))
         except ssl.SSLError as error:
             self._fail(TlsFailed(explain(error)))
         else:
-            self._send(self.outgoing.read())
+            self._to.take(self.outgoing.read())
 
     def close(self) -> None:
         """Send close_notify, once: we write no more, and may go on reading.
@@ -135,18 +143,18 @@ class Engine:
     def flush(self) -> None:
         """Send what the engine wants to say of itself: handshake and alerts."""
         if self.outgoing.pending:
-            self._send(self.outgoing.read())
+            self._to.take(self.outgoing.read())
 
     def let_go(self) -> None:
         """The connection is gone: hold on to nobody, so that nothing needs the garbage collector to be freed."""
-        self._send = self._fail = _ignore
+        self._to, self._fail = NOWHERE, _ignore
 
     def _write_long(self, view: memoryview) -> None:
         while len(view) > _PIECE:
-            self.object.write(view[:_PIECE])
-            self._send(self.outgoing.read())
+            self._encrypt(view[:_PIECE])
+            self._to.take(self.outgoing.read())
             view = view[_PIECE:]
-        self.object.write(view)
+        self._encrypt(view)
 
 
 def _ignore(_: object) -> None:

@@ -1,3 +1,4 @@
+# cython: language_level=3, annotation_typing=False, embedsignature=False
 """Flow: the half of a stream that the transport and TLS talk to. Its owner's half is `stream.Stream`.
 
 Received bytes take one of two ways: they gather in a bounded buffer, or go straight to a sink. With TLS they first
@@ -10,34 +11,15 @@ import asyncio
 import contextlib
 import socket
 import ssl
-import threading
-from collections.abc import Callable
-from typing import cast
+from typing import Protocol
 
 from ambassador.net.engine import RECORD, Engine, TlsFailed, explain
 from ambassador.net.farewell import Farewell
-from ambassador.net.sink import Sink
+from ambassador.net.taker import NOWHERE, Giving, Taker
+from ambassador.net.transport import MOST, Transport
 
-LIMIT = 65536
+LIMIT = MOST
 """Most bytes gathered while nobody reads, unless the stream is given another number."""
-
-HIGH_WATER = 65536
-LOW_WATER = 16384
-"""Unsent bytes at which writers are told to pause, and to go on."""
-
-
-class _Scratch(threading.local):
-    """One receive buffer for each thread, so for each event loop: it is in use only from a read to its callback."""
-
-    def __init__(self) -> None:
-        self.view = memoryview(bytearray(LIMIT))
-
-
-_scratch = _Scratch()
-
-
-def discard(data: bytes) -> None:
-    """What takes bytes once nothing is done with them any more."""
 
 
 def wake(future: asyncio.Future[None] | None) -> None:
@@ -46,8 +28,31 @@ def wake(future: asyncio.Future[None] | None) -> None:
         future.set_result(None)
 
 
-class Flow(asyncio.BufferedProtocol):
-    """State of a stream, and what happens to it from outside."""
+class Sink(Protocol):
+    """Takes what a stream gives. Called from the event loop: must not block; only the taker may raise."""
+
+    @property
+    def taker(self) -> Taker:
+        """Takes the bytes. Looked up once, when pouring begins."""
+
+    def failed(self, error: Exception) -> None:
+        """The taker has raised `error`."""
+
+    def eof(self) -> None:
+        """The peer sends no more; writing to it is still possible. `stream.truncated` says if TLS ended unsaid."""
+
+    def lost(self, error: BaseException | None) -> None:
+        """The connection is gone: through the peer or the network (`error`), or closed here (None)."""
+
+    def pause(self) -> None:
+        """Too much written to this stream is still unsent: write no more for now."""
+
+    def resume(self) -> None:
+        """Write again."""
+
+
+class Flow(Taker):
+    """State of a stream, and what happens to it from outside. As a taker it gathers bytes for `read`."""
 
     __slots__ = (
         "_buffer",
@@ -69,30 +74,22 @@ class Flow(asyncio.BufferedProtocol):
         "_held",
         "_limit",
         "_readable",
-        "_rest",
-        "_scratch",
         "_sink",
         "_socket",
         "_transport",
+        "outlet",
         "truncated",
-        "write",
     )
-
-    write: Callable[[bytes], None]
 
     def __init__(self, sock: socket.socket, *, limit: int = LIMIT) -> None:
         self.truncated = False
-        self.write = discard
         self._socket = sock
         self._limit = min(limit, LIMIT)
-        self._scratch = _scratch.view
-        self._transport: asyncio.Transport | None = None
         self._engine: Engine | None = None
         self._handshake: asyncio.Future[None] | None = None
         self._sink: Sink | None = None
-        self._deliver: Callable[[bytes], None] = discard
+        self._deliver: Taker = self
         self._buffer = b""
-        self._rest: memoryview | None = None  # ciphertext of a long chunk that was not wanted yet
         self._fin = False  # FIN has come
         self._eof = False  # nothing more to read: FIN, or TLS's close_notify
         self._eof_told = False  # and the sink knows
@@ -102,41 +99,15 @@ class Flow(asyncio.BufferedProtocol):
         self._choked = False  # the transport holds more than HIGH_WATER
         self._closing = False
         self._closed = False
-        self._error: BaseException | None = None
+        self._error: Exception | None = None
         self._readable: asyncio.Future[None] | None = None
         self._drained: asyncio.Future[None] | None = None
         self._gone: asyncio.Future[None] | None = None
         self._farewell: Farewell | None = None
+        self._transport = Transport(sock, self, self, self._limit)
+        self.outlet: Taker = self._transport
 
     # ---- called by the transport
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The event loop took the socket over."""
-        # uvloop's transports are not asyncio's by type, only by what they do.
-        self._transport = two_way = cast("asyncio.Transport", transport)
-        two_way.set_write_buffer_limits(HIGH_WATER, LOW_WATER)
-        self._deliver = self._gather
-        self.write = two_way.write
-
-    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
-        """Where the next bytes may be put: no more than there is room for."""
-        if self._engine is None and not self._closing:
-            return self._scratch[: self._limit - len(self._buffer)]
-        return self._scratch
-
-    def buffer_updated(self, nbytes: int) -> None:
-        """`nbytes` have come."""
-        if self._closing:
-            return
-        engine = self._engine
-        if engine is None:
-            self._gather(bytes(self._scratch[:nbytes]))
-            return
-        engine.incoming.write(self._scratch[:nbytes])
-        if engine.ready:
-            self._decrypt(engine, nbytes)
-        else:
-            self._shake()
 
     def eof_received(self) -> bool:
         """FIN has come. True: keep the transport, we may still write."""
@@ -148,15 +119,14 @@ class Flow(asyncio.BufferedProtocol):
             self._end_reading()
         return True
 
-    def connection_lost(self, exc: BaseException | None) -> None:
+    def connection_lost(self, error: Exception | None) -> None:
         """The connection is gone."""
-        if exc is not None:
-            self._salvage()
         self._closed = True
-        self._error = self._error or exc
+        self._error = self._error or error
         self._fail_handshake(TlsFailed("the connection was lost"))
-        self.write = discard
-        self._deliver = discard
+        self.outlet = NOWHERE
+        self._deliver = NOWHERE
+        self._route()
         if self._engine is not None:
             self._engine.let_go()
         if self._farewell is not None:
@@ -182,43 +152,59 @@ class Flow(asyncio.BufferedProtocol):
         if self._sink is not None:
             self._sink.resume()
 
+    def delivery_failed(self, error: Exception) -> None:
+        """Who was given bytes has raised."""
+        if self._sink is not None:
+            self._sink.failed(error)
+            return
+        words = {"message": "a connection failed through a fault of ours", "exception": error}
+        asyncio.get_running_loop().call_exception_handler(words)
+        self._transport.abort()
+
     # ---- bytes in
 
-    def _gather(self, data: bytes) -> None:
-        self._buffer += data
+    def _route(self) -> None:
+        """Give the transport the way of what comes next."""
+        transport = self._transport
+        transport.most = LIMIT
+        if self._closing or self._closed:
+            transport.taker = NOWHERE
+        elif self._engine is not None:
+            transport.taker = Giving(self._received if self._engine.ready else self._shaken)
+        else:
+            transport.taker = self._deliver
+            if self._sink is None:
+                transport.most = self._limit - len(self._buffer) or 1
+
+    def take(self, chunk: bytes) -> None:
+        """Keep `chunk` for who reads."""
+        self._buffer += chunk
         if len(self._buffer) >= self._limit:
             self._full = True
             self._steer()
+        else:
+            self._route()
         wake(self._readable)
 
-    def _received(self, engine: Engine, chunk: bytes) -> None:
-        """Ciphertext has come while the stream is poured: no copy into the receive buffer, and one call less."""
-        if len(chunk) <= LIMIT:
+    def _shaken(self, chunk: bytes) -> None:
+        """A piece of the handshake has come."""
+        if self._engine is not None:
+            self._engine.incoming.write(chunk)
+            self._shake()
+
+    def _received(self, chunk: bytes) -> None:
+        """Ciphertext has come."""
+        engine = self._engine
+        if engine is not None:
             engine.incoming.write(chunk)
             self._decrypt(engine, len(chunk))
-        else:
-            self._rest = memoryview(chunk)
-            self._decrypt_rest(engine)
-
-    def _decrypt_rest(self, engine: Engine) -> None:
-        # In pieces, because a memory BIO never gives back the room it once grew to.
-        while self._rest and not (self._held or self._closing):
-            engine.incoming.write(self._rest[:LIMIT])
-            self._rest = self._rest[LIMIT:]
-            self._decrypt(engine, RECORD + 1)
-
-    def _swallow_rest(self, engine: Engine) -> None:
-        """Give up the pieces: what is left of a long chunk goes into the engine at once."""
-        if self._rest:
-            engine.incoming.write(self._rest)
-        self._rest = None
 
     def _decrypt(self, engine: Engine, size: int) -> None:
         """Deliver what TLS holds while it is wanted. The first piece is expected to have fewer than `size` bytes.
 
         The hot loop: `Engine.read` and `Engine.pending` are written out here, to save their frames.
         """
-        read, incoming = engine.object.read, engine.incoming
+        read, incoming = engine.decrypt, engine.incoming
         try:
             while not (self._held or self._full or self._eof or self._closing):
                 if self._sink is None:
@@ -227,7 +213,7 @@ class Flow(asyncio.BufferedProtocol):
                 if not data:
                     self._end_reading()
                     break
-                self._deliver(data)
+                self._deliver.take(data)
                 if len(data) < size and not incoming.pending:
                     break  # the record was read to its end, and there is no other
                 size = RECORD + 1
@@ -240,22 +226,6 @@ class Flow(asyncio.BufferedProtocol):
         if engine.outgoing.pending and not self._closing:
             engine.flush()
 
-    def _salvage(self) -> None:
-        """Take what the peer sent before the connection broke.
-
-        When a write fails the transport reads no more, but the kernel still holds what had come: often the very
-        words that say why the peer left.
-        """
-        with contextlib.suppress(OSError):
-            while not (self._fin or self._held or self._full or self._closing):
-                count = self._socket.recv_into(self.get_buffer(0))
-                if not count:
-                    break
-                if self._engine is None and self._sink is not None:
-                    self._deliver(bytes(self._scratch[:count]))
-                else:
-                    self.buffer_updated(count)
-
     def _more(self) -> None:
         """Deliver what waits here, as far as it is wanted now, and read on accordingly."""
         if self._closed or self._closing:
@@ -263,16 +233,16 @@ class Flow(asyncio.BufferedProtocol):
         self._full = self._sink is None and len(self._buffer) >= self._limit
         if self._sink is not None and self._buffer and not self._held:
             data, self._buffer = self._buffer, b""
-            self._deliver(data)
+            self._deliver.take(data)
         if self._engine is not None and self._engine.ready:
             self._decrypt(self._engine, RECORD + 1)
-            self._decrypt_rest(self._engine)
+        self._route()
         self._tell_eof()
         self._steer()
 
     def _steer(self) -> None:
         """Read from the socket, or stop, as things are."""
-        if self._transport is None or self._closed or self._fin:
+        if self._closed:
             return
         if (self._held or self._full) and not self._closing:
             self._transport.pause_reading()
@@ -303,9 +273,10 @@ class Flow(asyncio.BufferedProtocol):
             self._fail_handshake(error)
             return
         if done:
-            self.write = engine.write
+            self.outlet = engine
             self._handshake = None
             handshake.set_result(None)
+            self._route()
             self._decrypt(engine, RECORD + 1)
 
     def _fail_handshake(self, error: TlsFailed) -> None:
@@ -320,7 +291,6 @@ class Flow(asyncio.BufferedProtocol):
 
     def _close_tls(self, engine: Engine) -> None:
         """Send close_notify; what has been received is kept, see `Engine.close`."""
-        self._swallow_rest(engine)
         with contextlib.suppress(TlsFailed):  # which reading on will report
             while engine.ready and engine.pending and (data := engine.read(RECORD)):
                 self._buffer += data
@@ -330,7 +300,7 @@ class Flow(asyncio.BufferedProtocol):
         """TLS cannot go on: whoever reads hears it; a sink hears it when the connection is gone, which is at once."""
         self._error = self._error or error
         wake(self._readable)
-        if self._engine is not None and self._transport is not None and not self._closing:
+        if self._engine is not None and not self._closing:
             self._engine.flush()
             if self._sink is not None:
                 self._closing = True

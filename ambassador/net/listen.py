@@ -120,7 +120,7 @@ class Acceptor:
         try:
             while self._accepted:
                 with contextlib.suppress(OSError):  # it is gone already
-                    self._on_stream(await Stream.adopt(self._accepted.popleft(), limit=self._limit))
+                    self._on_stream(Stream.adopt(self._accepted.popleft(), limit=self._limit))
         finally:
             # Said in the very step that found the queue empty. The task itself counts as running a turn longer, and
             # who is accepted in that turn would lie in the queue until the next client comes.

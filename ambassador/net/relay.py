@@ -8,12 +8,13 @@ reset.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from ambassador.errors import Reason
+from ambassador.net.lane import Lane
 from ambassador.net.stream import Stream
+from ambassador.net.taker import Taker
 
 Who = Literal["client", "upstream", "self"]
 
@@ -33,23 +34,11 @@ class End:
 class Relay:
     """Join `downstream` (the client) and `upstream` (the service).
 
-    A protocol that must look at what passes overrides `from_downstream` and `from_upstream`, and sends with
-    `to_upstream` and `to_downstream`. What they raise ends the relay and comes out of `run`.
-
-    `bytes_in` counts what came from the client, `bytes_out` what came from the service.
+    `upward` is the lane from the client to the service, `downward` the one back; a protocol that must look at what
+    passes brings its own.
     """
 
-    __slots__ = (
-        "_done",
-        "_early",
-        "_first",
-        "bytes_in",
-        "bytes_out",
-        "downstream",
-        "to_downstream",
-        "to_upstream",
-        "upstream",
-    )
+    __slots__ = ("_done", "_early", "_first", "downstream", "downward", "upstream", "upward")
 
     truncation_resets: ClassVar[bool] = True
     """Whether a TLS side that ends without close_notify resets the other, which could not tell it from a clean end.
@@ -57,39 +46,39 @@ class Relay:
     A protocol whose messages carry their own length need not.
     """
 
-    def __init__(self, downstream: Stream, upstream: Stream) -> None:
+    def __init__(
+        self, downstream: Stream, upstream: Stream, upward: Lane | None = None, downward: Lane | None = None
+    ) -> None:
         self.downstream = downstream
         self.upstream = upstream
-        self.bytes_in = 0
-        self.bytes_out = 0
-        self.to_upstream: Callable[[bytes], None] = upstream.write
-        self.to_downstream: Callable[[bytes], None] = downstream.write
+        self.upward = upward or Lane(upstream.outlet)
+        self.downward = downward or Lane(downstream.outlet)
         self._done: asyncio.Future[End] | None = None
         self._early: End | None = None
         self._first: _Side | None = None
 
-    def from_downstream(self, chunk: bytes) -> None:
-        """The client sent `chunk`."""
-        self.bytes_in += len(chunk)
-        self.to_upstream(chunk)
+    @property
+    def bytes_in(self) -> int:
+        """How much came from the client."""
+        return self.upward.count
 
-    def from_upstream(self, chunk: bytes) -> None:
-        """The service sent `chunk`."""
-        self.bytes_out += len(chunk)
-        self.to_downstream(chunk)
+    @property
+    def bytes_out(self) -> int:
+        """How much came from the service."""
+        return self.downward.count
 
     async def run(self) -> End:
         """Join the two until the end. Neither stream is closed here, but after a reset the other one is: by a
         reset behind the last byte it is owed.
 
         Raises:
-            Exception: what an override of `from_downstream`, `from_upstream` or `side_ended` raised.
+            Exception: what a lane's `take`, or an override of `side_ended`, raised.
         """
         if self._early is not None:
             return self._early
         self._done = asyncio.get_running_loop().create_future()
-        self.to_upstream = self.upstream.write
-        self.to_downstream = self.downstream.write
+        self.upward.to = self.upstream.outlet
+        self.downward.to = self.downstream.outlet
         try:
             self.downstream.pour(_Side(self, "client"))
             if not self._done.done():
@@ -162,21 +151,18 @@ class Relay:
 class _Side:
     """The sink of one of the two streams: what it says is done to the other."""
 
-    __slots__ = ("_relay", "by", "data", "ended", "other", "stream")
+    __slots__ = ("_relay", "by", "ended", "other", "stream", "taker")
 
     def __init__(self, relay: Relay, by: Literal["client", "upstream"]) -> None:
-        kind = type(relay)
-        if by == "client":
-            take, plain = relay.from_downstream, kind.from_downstream is Relay.from_downstream
-        else:
-            take, plain = relay.from_upstream, kind.from_upstream is Relay.from_upstream
-        # The base class's own two cannot raise; to guard them would cost one more frame for each chunk.
-        self.data: Callable[[bytes], None] = take if plain else _guarded(take, relay._failed)  # noqa: SLF001 - ours
+        self.taker: Taker = relay.upward if by == "client" else relay.downward
         self.ended = False
         self.by: Literal["client", "upstream"] = by
         self.stream = relay.downstream if by == "client" else relay.upstream
         self.other = relay.upstream if by == "client" else relay.downstream
         self._relay = relay
+
+    def failed(self, error: Exception) -> None:
+        self._relay._failed(error)  # noqa: SLF001 - a side is a part of its relay
 
     def eof(self) -> None:
         self._relay._eof(self)  # noqa: SLF001 - a side is a part of its relay
@@ -189,16 +175,6 @@ class _Side:
 
     def resume(self) -> None:
         self.other.resume_reading()
-
-
-def _guarded(take: Callable[[bytes], None], failed: Callable[[Exception], None]) -> Callable[[bytes], None]:
-    def guard(chunk: bytes) -> None:
-        try:
-            take(chunk)
-        except Exception as error:  # noqa: BLE001 - handed to the one who awaits `run`
-            failed(error)
-
-    return guard
 
 
 def _words(error: BaseException) -> str:

@@ -13,16 +13,15 @@ import socket
 import ssl
 import struct
 from collections.abc import Callable
-from functools import partial
 
 from ambassador.kit.clock import SYSTEM
 from ambassador.net import peer as peers
 from ambassador.net.engine import Engine, TlsFailed
 from ambassador.net.facts import TlsFacts
 from ambassador.net.farewell import Farewell, unacknowledged
-from ambassador.net.flow import LIMIT, Flow, discard, wake
+from ambassador.net.flow import LIMIT, Flow, Sink, wake
 from ambassador.net.peer import UNKNOWN, Peer
-from ambassador.net.sink import Poured, Sink
+from ambassador.net.taker import NOWHERE
 
 __all__ = ["LIMIT", "UNKNOWN", "Peer", "Sink", "Stream", "TlsFacts", "TlsFailed"]
 
@@ -39,27 +38,27 @@ _RESET = struct.pack("ii", 1, 0)
 class Stream(Flow):
     """One connection. Made by `adopt`; used by one task at a time.
 
-    `write(data)` queues bytes for the peer. It is an attribute and not a method, because it is the transport's own
-    function where nothing has to be done in between; look it up anew after `start_tls`. Once the connection is
-    gone, or our side has ended, it does nothing. `truncated` is True when the peer's side of a TLS connection ended
-    without close_notify.
+    `outlet` takes bytes for the peer, as `write` does; who keeps it for the hot path looks it up anew after
+    `start_tls`. Once the connection is gone, or our side has ended, both do nothing. `truncated` is True when the
+    peer's side of a TLS connection ended without close_notify.
     """
 
     __slots__ = ()
 
     @classmethod
-    async def adopt(cls, sock: socket.socket, *, limit: int = LIMIT) -> Stream:
+    def adopt(cls, sock: socket.socket, *, limit: int = LIMIT) -> Stream:
         """Make a stream of a connected, non-blocking stream socket (TCP or unix), which it owns from now on.
 
         A connection that is gone already makes a stream that is lost at once.
+
+        Raises:
+            OSError: there are no more descriptors; the socket has been closed.
         """
         try:
-            stream = cls(sock, limit=limit)
-            await asyncio.get_running_loop().connect_accepted_socket(lambda: stream, sock)
+            return cls(sock, limit=limit)
         except BaseException:
             sock.close()
             raise
-        return stream
 
     # ---- facts
 
@@ -119,6 +118,10 @@ class Stream(Flow):
             self._full = True
             self._steer()
 
+    def write(self, data: bytes) -> None:
+        """Send `data`, or queue what cannot go at once. Does nothing once the connection is gone, or our side ended."""
+        self.outlet.take(data)
+
     async def drained(self) -> None:
         """Wait until most of what was written has left.
 
@@ -151,7 +154,7 @@ class Stream(Flow):
         Raises:
             TlsFailed: the handshake failed, or the connection ended meanwhile.
         """
-        if self._transport is None or self._closed or self._closing:
+        if self._closed or self._closing:
             raise TlsFailed("the connection is closed")
         if self._engine is not None or self._sink is not None:
             raise AssertionError("TLS begins once, and not on a poured stream")
@@ -159,13 +162,16 @@ class Stream(Flow):
             context,
             server_side=server_side,
             server_hostname=server_hostname,
-            send=self._transport.write,
+            to=self._transport,
             fail=self._break,
         )
-        self.write = discard  # until it is encrypted: what is said meanwhile, or after a failure, would go in the clear
+        self.outlet = (
+            NOWHERE  # until it is encrypted: what is said meanwhile, or after a failure, would go in the clear
+        )
         self._engine.incoming.write(early + self._buffer)
         self._buffer = b""
         self._handshake = handshake = asyncio.get_running_loop().create_future()
+        self._route()
         self._shake()
         if self._eof:
             self._fail_handshake(TlsFailed("the peer closed the connection"))
@@ -178,12 +184,9 @@ class Stream(Flow):
     def pour(self, sink: Sink) -> None:
         """From now on give every byte to `sink` as it comes, beginning with what is buffered."""
         self._sink = sink
-        self._deliver = deliver = sink.data
+        self._deliver = sink.taker
         if self._choked:
             sink.pause()
-        if self._transport is not None and not self._closed:
-            engine = self._engine
-            self._transport.set_protocol(Poured(self, deliver if engine is None else partial(self._received, engine)))
         self._eof_told = False
         if isinstance(self._error, TlsFailed):
             self._break(self._error)
@@ -197,11 +200,8 @@ class Stream(Flow):
         if self._sink is None:
             return
         self._sink = None
-        self._deliver = discard if self._closed else self._gather
-        if self._engine is not None:
-            self._swallow_rest(self._engine)
-        if self._transport is not None and not self._closed:
-            self._transport.set_protocol(self)
+        self._deliver = NOWHERE if self._closed else self
+        self._route()
 
     def pause_reading(self) -> None:
         """Take no more from the peer until `resume_reading`."""
@@ -217,10 +217,10 @@ class Stream(Flow):
 
     def write_eof(self) -> None:
         """End our side: FIN after what is queued, or TLS's close_notify. Reading goes on."""
-        if self._eof_sent or self._closed or self._closing or self._transport is None:
+        if self._eof_sent or self._closed or self._closing:
             return
         self._eof_sent = True
-        self.write = discard
+        self.outlet = NOWHERE
         if self._engine is None:
             self._transport.write_eof()
         else:
@@ -236,16 +236,16 @@ class Stream(Flow):
             linger: seconds without progress after which the connection is aborted; 0: do not wait for the peer's end.
             reset: end with a reset behind the last byte, so that the peer does not take it for a clean end.
         """
-        if self._closing or self._closed or self._transport is None:
+        if self._closing or self._closed:
             return
         if self._engine is not None and not self._eof_sent and not reset:
             self._close_tls(self._engine)
         self._closing = True
-        self.write = discard
-        self._deliver = discard
+        self.outlet = NOWHERE
+        self._deliver = NOWHERE
         self._buffer = b""
         wake(self._readable)
-        self._transport.set_protocol(self)
+        self._route()
         if reset and self._socket.family != socket.AF_UNIX:
             self._end_with_reset(linger)
             return
@@ -255,8 +255,7 @@ class Stream(Flow):
             if not (self._eof_sent and self._engine is None):
                 self._transport.write_eof()
             self._steer()
-        unsent = self._transport.get_write_buffer_size
-        self._farewell = Farewell(unsent, self._let_go, linger=linger or LINGER, reset=False)
+        self._farewell = Farewell(self._queued, self._let_go, linger=linger or LINGER, reset=False)
 
     def abort(self) -> None:
         """End at once: unsent bytes are dropped, and the peer sees a reset."""
@@ -276,7 +275,7 @@ class Stream(Flow):
 
     async def wait_closed(self, timeout: float) -> None:
         """Wait until the connection is gone; abort it after `timeout` seconds. Ask for the end first: `close`."""
-        if self._closed or self._transport is None:
+        if self._closed:
             return
         if self._gone is None:
             self._gone = asyncio.get_running_loop().create_future()
@@ -295,18 +294,18 @@ class Stream(Flow):
             self._farewell = Farewell(self._unsent, self._let_go, linger=linger, reset=True)
 
     def _queued(self) -> int:
-        return 0 if self._transport is None else self._transport.get_write_buffer_size()
+        return self._transport.unsent
 
     def _unsent(self) -> int:
         return self._queued() + unacknowledged(self._socket)
 
     def _let_go(self, reset: bool) -> None:
-        if self._closed or self._transport is None:
+        if self._closed:
             return
         if reset and self._socket.family != socket.AF_UNIX:
             with contextlib.suppress(OSError):
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        self.write = discard
+        self.outlet = NOWHERE
         self._closing = True
         self._transport.abort()
 

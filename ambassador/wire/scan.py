@@ -1,9 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, annotation_typing=False, embedsignature=False
 """The hot part of `wire`: what runs for every chunk of every session. Loops over bytes and integers, no objects out.
 
-The same source is compiled with Cython under a second name, `ambassador.wire._scan`, by which Cython finds the types in
-`_scan.pxd`; so there is nothing to keep in step. At the foot the compiled twin takes the pure one's place, if it was
-built and `AMBASSADOR_PURE` is unset; `SCAN` says which one serves.
+The same source is compiled with Cython, which finds the types in `scan.pxd`; so there is nothing to keep in step.
+`SCAN` says which of the two serves.
 
 Rules for this file, because it is compiled: constants are integers and declared in the `.pxd`; loops call into Python
 only in rare cases; what a chunk costs, it costs per message header, never per byte.
@@ -31,10 +30,8 @@ come late or never, but not too early. So with a failure among extended messages
 the Query fail, or did the server skip it on its way to the Sync?
 """
 
-from contextlib import suppress
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from ambassador import PURE
 from ambassador.errors import ClientError, Reason, UpstreamError
 
 # Longest message PostgreSQL can make or take: a 1 GiB buffer, and the length counts itself.
@@ -378,18 +375,4 @@ def _needed(held: bytes) -> int:
     return _seen(FROM_SERVER[held[0]], int.from_bytes(held[1:5], "big"))
 
 
-def _chosen() -> tuple[type[PostgresWalk], Literal["compiled", "pure"]]:
-    """The fastest twin there is. The compiled one runs this too, under its own name, and then needs no answer."""
-    if __name__ == "ambassador.wire.scan" and not PURE:
-        with suppress(ImportError):
-            from ambassador.wire import _scan  # noqa: PLC0415 - it may not be built
-
-            return _scan.PostgresWalk, "compiled"
-    return PostgresWalk, "pure"
-
-
-if TYPE_CHECKING:
-    Walk = PostgresWalk
-    SCAN: Literal["compiled", "pure"]
-else:
-    Walk, SCAN = _chosen()
+SCAN: Literal["compiled", "pure"] = "pure" if __file__.endswith(".py") else "compiled"

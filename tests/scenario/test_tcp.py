@@ -194,7 +194,7 @@ async def test_a_client_that_does_not_read_stops_the_server_from_sending(
             (session,) = house.daemon.running.listeners["front"].sessions
             transport = session.stream._transport
             assert transport is not None
-            assert transport.get_write_buffer_size() < MIB, "it gathers in the proxy"
+            assert transport.unsent < MIB, "it gathers in the proxy"
             assert not sent.is_set()
             stream.resume_reading()
             read = 0

@@ -17,7 +17,7 @@ async def stream_pair(*, unix: bool = False, limit: int = LIMIT) -> AsyncIterato
     try:
         for end in socket.socketpair() if unix else tcp_pair():
             end.setblocking(False)
-            made.append(await Stream.adopt(end, limit=limit))
+            made.append(Stream.adopt(end, limit=limit))
         near, far = made
         yield near, far
     finally:

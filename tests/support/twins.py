@@ -1,8 +1,9 @@
-"""The pure and the compiled twin side by side, whichever of them the package has chosen."""
+"""The source and its compiled twin side by side, whichever of them the package runs on."""
 
 from __future__ import annotations
 
 import importlib.util
+from pathlib import Path
 from types import ModuleType
 from unittest import mock
 
@@ -15,22 +16,29 @@ from ambassador.wire.scan import PostgresWalk
 TWINS = ("pure", "compiled")
 
 
+def _from_source(name: str, path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+SOURCE = _from_source("ambassador.wire.scan", Path(scan.__file__).with_name("scan.py"))
+"""The module `scan` as it is written, with its constants, which the compiled one keeps to itself."""
+
+
 def walk_class(twin: str) -> type[PostgresWalk]:
     """`PostgresWalk` as the twin has it; skips the test where the compiled one was not built."""
     if twin == "pure":
-        return scan.PostgresWalk
-    try:
-        return importlib.import_module("ambassador.wire._scan").PostgresWalk  # type: ignore[no-any-return]  # a compiled module has no types
-    except ImportError:
-        pytest.skip("the compiled twin was not built (pip install .)")
+        return SOURCE.PostgresWalk  # type: ignore[no-any-return]  # loaded by hand
+    if scan.SCAN == "pure":
+        pytest.skip("there is no compiled twin here: it was not built (pip install .), or AMBASSADOR_PURE is set")
+    return scan.PostgresWalk
 
 
 def tracker_module(twin: str) -> ModuleType:
     """The module `tracker`, made anew upon that twin."""
-    spec = importlib.util.spec_from_file_location(tracker.__name__, tracker.__file__)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    with mock.patch.object(scan, "Walk", walk_class(twin)):
-        spec.loader.exec_module(module)
-    return module
+    with mock.patch.object(scan, "PostgresWalk", walk_class(twin)):
+        return _from_source(tracker.__name__, Path(tracker.__file__))

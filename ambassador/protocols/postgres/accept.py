@@ -129,8 +129,6 @@ async def _next(downstream: Downstream, login: ServerLogin) -> ServerEvent:
 async def _direct_tls(downstream: Downstream) -> None:
     """TLS without asking first (PostgreSQL 17, `sslnegotiation=direct`), told by the first byte."""
     stream = downstream.stream
-    if stream.tls is not None:
-        return
     first = await stream.read()
     if not first:
         raise ClientError(Reason.CLIENT_CLOSED, "the client closed the connection without a word")

@@ -7,10 +7,10 @@ Here is what is asked seldom, and may be slow.
 from __future__ import annotations
 
 from ambassador.wire.postgres import messages
-from ambassador.wire.scan import Walk
+from ambassador.wire.scan import PostgresWalk
 
 
-class Tracker(Walk):
+class Tracker(PostgresWalk):
     """Fed with every chunk of both directions, in the order in which they are passed on.
 
     `from_client(chunk)` and `from_server(chunk)` are called once per chunk, whatever it holds, and cost next to

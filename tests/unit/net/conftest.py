@@ -67,7 +67,7 @@ async def connect(certs: Certs, server_context: ssl.SSLContext) -> AsyncIterator
         ends = socket.socketpair() if kind == "unix" else tcp_pair()
         for end in ends:
             end.setblocking(False)
-            made.append(await Stream.adopt(end, limit=limit))
+            made.append(Stream.adopt(end, limit=limit))
         near, far = made[-2:]
         if kind.startswith("tls"):
             await start_tls(near, far, client_context(certs, kind), server_context)

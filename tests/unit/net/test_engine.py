@@ -8,6 +8,7 @@ import ssl
 import pytest
 
 from ambassador.net.engine import RECORD, Engine, TlsFailed, explain
+from ambassador.net.taker import Giving
 from tests.support.certs import Certs
 
 VERSIONS = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
@@ -21,10 +22,10 @@ class Both:
         self.sent: list[int] = []
         self.failures: list[TlsFailed] = []
         self.client = Engine(
-            client, server_side=False, server_hostname=name, send=self._to_server, fail=self.failures.append
+            client, server_side=False, server_hostname=name, to=Giving(self._to_server), fail=self.failures.append
         )
         self.server = Engine(
-            server, server_side=True, server_hostname=None, send=self._to_client, fail=self.failures.append
+            server, server_side=True, server_hostname=None, to=Giving(self._to_client), fail=self.failures.append
         )
 
     def shake(self) -> None:
@@ -55,10 +56,10 @@ def test_two_engines_shake_hands_and_talk(
     both = Both(trusting, server_context)
     both.shake()
     assert both.client.object.version() == {"TLSv1_2": "TLSv1.2", "TLSv1_3": "TLSv1.3"}[version.name]
-    both.client.write(b"ping")
+    both.client.take(b"ping")
     assert both.server.read(100) == b"ping"
     assert both.server.read(100) is None
-    both.server.write(b"pong")
+    both.server.take(b"pong")
     assert both.client.read(2) == b"po"
     assert both.client.pending
     assert both.client.read(100) == b"ng"
@@ -69,7 +70,7 @@ def test_a_long_write_goes_out_in_pieces_so_that_no_buffer_grows(both: Both) -> 
     both.shake()
     both.sent.clear()
     data = os.urandom(1 << 20)
-    both.client.write(data)
+    both.client.take(data)
     assert max(both.sent) < 5 * RECORD
     received = b""
     while (part := both.server.read(RECORD)) is not None:
@@ -92,13 +93,13 @@ def test_each_side_ends_by_itself(
     trusting.maximum_version = version
     both = Both(trusting, server_context)
     both.shake()
-    both.client.write(b"all I have")
+    both.client.take(b"all I have")
     both.client.close()
     both.client.close()
     assert both.server.read(100) == b"all I have"
     assert both.server.read(100) == b""
     assert both.server.read(100) == b""
-    both.server.write(b"an answer")
+    both.server.take(b"an answer")
     assert both.client.read(100) == b"an answer"
     assert both.client.read(100) is None
     both.server.close()
@@ -167,7 +168,7 @@ def test_a_tampered_record_is_refused_by_reader_and_told_to_the_writer(both: Bot
 def test_writing_after_the_end_fails(both: Both) -> None:
     both.shake()
     both.client.close()
-    both.client.write(b"x")
+    both.client.take(b"x")
     (failure,) = both.failures
     assert str(failure) == "protocol is shutdown"
 

@@ -11,6 +11,7 @@ from cryptography.x509.oid import NameOID
 
 from ambassador.net.engine import Engine
 from ambassador.net.facts import Context, PeerNames, TlsFacts
+from ambassador.net.taker import NOWHERE, Giving
 from ambassador.net.tls import ClientContexts, ClientPem
 from tests.support.certs import Certs, Leaf
 
@@ -28,12 +29,10 @@ class Settings:
 
 def shake(client: ssl.SSLContext, server: ssl.SSLContext, name: str = "localhost") -> tuple[TlsFacts, TlsFacts]:
     """Facts of client and server."""
-    near = Engine(
-        client, server_side=False, server_hostname=name, send=lambda data: void(far.incoming.write(data)), fail=void
-    )
-    far = Engine(
-        server, server_side=True, server_hostname=None, send=lambda data: void(near.incoming.write(data)), fail=void
-    )
+    to_far = Giving(lambda data: void(far.incoming.write(data)))
+    to_near = Giving(lambda data: void(near.incoming.write(data)))
+    near: Engine = Engine(client, server_side=False, server_hostname=name, to=to_far, fail=void)
+    far: Engine = Engine(server, server_side=True, server_hostname=None, to=to_near, fail=void)
     while not (near.ready and far.ready):
         for engine in (near, far):
             if not engine.ready:
@@ -70,7 +69,7 @@ def test_version_cipher_and_alpn_are_known(trusting: ssl.SSLContext, asking: Con
 
 
 def test_before_the_handshake_there_are_no_facts(trusting: ssl.SSLContext) -> None:
-    engine = Engine(trusting, server_side=False, server_hostname="localhost", send=void, fail=void)
+    engine = Engine(trusting, server_side=False, server_hostname="localhost", to=NOWHERE, fail=void)
     facts = TlsFacts(engine.object)
     assert (facts.version, facts.cipher, facts.alpn) == ("unknown", "unknown", None)
 

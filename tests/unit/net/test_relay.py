@@ -11,8 +11,10 @@ from dataclasses import dataclass
 import pytest
 
 from ambassador.errors import ClientError, Reason
+from ambassador.net.lane import Lane
 from ambassador.net.relay import End, Relay, Who
 from ambassador.net.stream import Stream, TlsFailed
+from ambassador.net.taker import Taker
 
 Pair = tuple[Stream, Stream]
 Connect = Callable[..., Awaitable[Pair]]
@@ -131,7 +133,7 @@ async def test_a_slow_reader_stops_the_writer_and_loses_nothing(join: Join, mix:
     assert joined.relay.bytes_out == held < len(data)
     transport = joined.relay.downstream._transport
     assert transport is not None
-    assert transport.get_write_buffer_size() < 512 * 1024
+    assert transport.unsent < 512 * 1024
     joined.client.resume_reading()
     assert await read_all(joined.client) == data
     await sending
@@ -222,7 +224,6 @@ async def test_a_truncated_tls_side_resets_the_other(join: Join, side: str) -> N
     cut, other = (joined.client, joined.service) if side == "client" else (joined.service, joined.client)
     cut.write(b"half a sent")
     await asyncio.sleep(0.02)
-    assert cut._transport is not None
     cut._transport.write_eof()
     assert await other.read() == b"half a sent"
     with pytest.raises(ConnectionResetError):
@@ -238,7 +239,6 @@ async def test_a_protocol_with_lengths_of_its_own_takes_truncation_for_an_end(jo
         truncation_resets = False
 
     joined = await join(("tls1.3", "tcp"), Framed)
-    assert joined.client._transport is not None
     joined.client._transport.write_eof()
     assert await read_all(joined.service) == b""
     joined.service.write_eof()
@@ -302,8 +302,7 @@ async def test_a_stream_that_was_lost_before_ends_it_at_once(connect: Connect) -
 
 async def test_broken_tls_ends_it_and_says_so(join: Join) -> None:
     joined = await join(("tls1.3", "tcp"))
-    assert joined.client._transport is not None
-    joined.client._transport.write(b"\x17\x03\x03\x00\x20" + bytes(32))
+    joined.client._transport.take(b"\x17\x03\x03\x00\x20" + bytes(32))
     end = await joined.end()
     assert end.by == "client"
     assert end.error == "decryption failed or bad record mac"
@@ -313,20 +312,26 @@ async def test_broken_tls_ends_it_and_says_so(join: Join) -> None:
         await joined.service.read()
 
 
-class Watched(Relay):
+class Watching(Lane):
     """Looks at every chunk, and raises at a word."""
 
-    __slots__ = ()
+    def __init__(self, to: Taker, error: Exception) -> None:
+        super().__init__(to)
+        self.error = error
 
-    def from_downstream(self, chunk: bytes) -> None:
+    def take(self, chunk: bytes) -> None:
         if b"bomb" in chunk:
-            raise ClientError(Reason.BAD_MESSAGE, "that was no message")
-        super().from_downstream(chunk.upper())
+            raise self.error
+        super().take(chunk.upper())
 
-    def from_upstream(self, chunk: bytes) -> None:
-        if b"bomb" in chunk:
-            raise ZeroDivisionError
-        super().from_upstream(chunk.lower())
+
+class Watched(Relay):
+    """Has watching lanes."""
+
+    def __init__(self, downstream: Stream, upstream: Stream) -> None:
+        upward = Watching(upstream.outlet, ClientError(Reason.BAD_MESSAGE, "that was no message"))
+        downward = Watching(downstream.outlet, ZeroDivisionError())
+        super().__init__(downstream, upstream, upward, downward)
 
 
 @every_mix
@@ -335,7 +340,7 @@ async def test_a_protocol_can_look_at_and_change_what_passes(join: Join, mix: tu
     joined.client.write(b"Hello")
     assert await joined.service.read() == b"HELLO"
     joined.service.write(b"World")
-    assert await joined.client.read() == b"world"
+    assert await joined.client.read() == b"WORLD"
 
 
 @every_mix
@@ -399,11 +404,10 @@ async def test_a_service_s_last_words_reach_the_client_though_it_reset_the_conne
     joined.client.write(b"a question nobody reads" * 1000)
     await asyncio.sleep(0.02)
     joined.service.write(b"shutting down; ")
-    assert joined.service._transport is not None
     joined.service._transport.abort()  # unread bytes: the kernel sends a reset
     await joined.service.wait_closed(5)
-    joined.relay.upstream._held = False  # reading goes on only by the failing write
-    joined.client.write(b"another")
+    joined.relay.upstream.resume_reading()
+    joined.relay.upward.take(b"another")  # in the same turn, so that the write fails before anything is read
     assert await joined.end() == End(Reason.UPSTREAM_CLOSED, "gone", "self")
     joined.relay.downstream.close()
     assert await read_all(joined.client) == b"shutting down; it left"

@@ -20,6 +20,7 @@ from ambassador.errors import ConfigError
 from ambassador.net import tls
 from ambassador.net.engine import Engine, TlsFailed
 from ambassador.net.facts import TlsFacts
+from ambassador.net.taker import Giving
 from ambassador.net.tls import ClientContexts, ClientPem, ServerContexts
 from tests.support.certs import Certs, Leaf
 
@@ -86,12 +87,10 @@ def shake(client: ssl.SSLContext, server: ssl.SSLContext, name: str | None = "lo
     Raises:
         TlsFailed: at whichever side noticed first.
     """
-    near = Engine(
-        client, server_side=False, server_hostname=name, send=lambda data: void(far.incoming.write(data)), fail=void
-    )
-    far = Engine(
-        server, server_side=True, server_hostname=None, send=lambda data: void(near.incoming.write(data)), fail=void
-    )
+    to_far = Giving(lambda data: void(far.incoming.write(data)))
+    to_near = Giving(lambda data: void(near.incoming.write(data)))
+    near: Engine = Engine(client, server_side=False, server_hostname=name, to=to_far, fail=void)
+    far: Engine = Engine(server, server_side=True, server_hostname=None, to=to_near, fail=void)
     while not (near.ready and far.ready):
         for engine in (near, far):
             if not engine.ready:

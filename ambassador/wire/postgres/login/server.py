@@ -56,13 +56,11 @@ class ServerLogin(Machine):
 
     Args:
         nonce: for SCRAM: printable ASCII without commas, unguessable, such as `secrets.token_urlsafe(18)`.
-        secure: the connection began with TLS (sslnegotiation=direct); an SSLRequest inside is answered with no.
     """
 
-    def __init__(self, *, nonce: str, secure: bool = False) -> None:
+    def __init__(self, *, nonce: str) -> None:
         super().__init__(MAX_WAITING, _bad_message)
         self._nonce = nonce
-        self._secure = secure
         self._ssl_allowed = True
         self._gss_allowed = True
         self._step = Step.STARTUP
@@ -125,10 +123,7 @@ class ServerLogin(Machine):
             return self._cancelled(payload[4:])
         return self._started(code, payload[4:])
 
-    def _asked_for_tls(self) -> TlsRequested | None:
-        if self._secure:
-            self._send(b"N")
-            return None
+    def _asked_for_tls(self) -> TlsRequested:
         self._step = Step.TLS_ASKED
         return TlsRequested()
 

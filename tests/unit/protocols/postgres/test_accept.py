@@ -95,6 +95,17 @@ async def test_tls_may_begin_without_asking(
     assert front.side.stream.tls.alpn == "postgresql"
 
 
+async def test_inside_tls_a_request_for_tls_is_declined(
+    make_front: MakeClient, server_tls: ServerContexts, trusting: ssl.SSLContext
+) -> None:
+    async def direct(client: PgClient) -> None:
+        await client.begin_tls(trusting)
+        assert await client.ask_for_tls() == b"N"
+        await start(client)
+
+    assert (await heard(await make_front(tls=server_tls), direct)).user == "app"
+
+
 async def test_direct_tls_without_alpn_is_refused(
     make_front: MakeClient, server_tls: ServerContexts, authority: Authority
 ) -> None:

@@ -32,12 +32,12 @@ KEYS = scram.derive(PASSWORD, b"salt", 1)
 VERIFIER = scram.Verifier(b"salt", 1, (scram.derive(b"old secret", b"salt", 1).stored, KEYS.stored))
 
 
-def new_login(*, secure: bool = False) -> ServerLogin:
-    return ServerLogin(nonce="server-nonce", secure=secure)
+def new_login() -> ServerLogin:
+    return ServerLogin(nonce="server-nonce")
 
 
-def fed(data: bytes, *, secure: bool = False) -> ServerLogin:
-    login = new_login(secure=secure)
+def fed(data: bytes) -> ServerLogin:
+    login = new_login()
     login.receive(data)
     return login
 
@@ -217,14 +217,6 @@ def test_gss_encryption_cannot_be_asked_for_inside_tls() -> None:
     login.answer_tls(True)
     login.receive(GSSENC_REQUEST)
     assert refusal(login).reason is Reason.UNSUPPORTED
-
-
-def test_inside_direct_tls_a_request_for_tls_is_declined() -> None:
-    login = fed(messages.ssl_request(), secure=True)
-    assert login.next_event() is None
-    assert login.to_send() == b"N"
-    login.receive(STARTUP)
-    assert isinstance(login.next_event(), StartupReceived)
 
 
 @pytest.mark.parametrize("request_", [messages.ssl_request(), GSSENC_REQUEST])

@@ -1,0 +1,11 @@
+cdef class Taker:
+    cpdef take(self, bytes chunk)
+
+
+cdef class Giving(Taker):
+    cdef object _give
+    cpdef take(self, bytes chunk)
+
+
+cdef class Nowhere(Taker):
+    cpdef take(self, bytes chunk)

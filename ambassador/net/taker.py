@@ -1,0 +1,41 @@
+# cython: language_level=3, annotation_typing=False, embedsignature=False
+"""Taker: whoever takes bytes. What runs for each chunk is a chain of these, and calls between compiled ones are C's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+
+class Taker:
+    """Takes bytes, to keep, to look at, to pass on."""
+
+    __slots__ = ()
+
+    def take(self, chunk: bytes) -> None:
+        """The next bytes, at least one."""
+        raise NotImplementedError
+
+
+class Giving(Taker):
+    """Gives what it takes to a function."""
+
+    __slots__ = ("_give",)
+
+    def __init__(self, give: Callable[[bytes], None]) -> None:
+        self._give = give
+
+    def take(self, chunk: bytes) -> None:
+        """See `Taker`."""
+        self._give(chunk)
+
+
+class Nowhere(Taker):
+    """Forgets what it takes."""
+
+    __slots__ = ()
+
+    def take(self, chunk: bytes) -> None:
+        """See `Taker`."""
+
+
+NOWHERE = Nowhere()
