@@ -103,15 +103,15 @@ class Log(Model):
 
 
 class DrainSettings(Model):
-    """How the daemon leaves after SIGTERM. Kubernetes' terminationGracePeriodSeconds must exceed the sum."""
+    """How the daemon leaves after SIGTERM. Kubernetes' terminationGracePeriodSeconds must exceed the sum by some
+    seconds: those that are cut at the end are still told why."""
 
     delay: Duration = 5.0
     """How long new clients are still taken while readiness already says no: the time that endpoints lists and load
     balancers need to notice."""
 
     timeout: Duration = 25.0
-    """After the delay, how long sessions may go on until they are cut. With the delay it fits the 30 s that
-    Kubernetes grants by default."""
+    """After the delay, how long sessions may go on until they are cut."""
 
 
 class CredentialSettings(Keyed):

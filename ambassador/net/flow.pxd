@@ -10,7 +10,7 @@ cdef class Flow(Taker):
     cdef public Taker _deliver, outlet
     cdef public Engine _engine
     cdef public Transport _transport
-    cdef public bint _choked, _closed, _closing, _eof, _eof_sent, _eof_told, _fin, _full, _held, truncated
+    cdef public bint _answering, _choked, _closed, _closing, _eof, _eof_sent, _eof_told, _fin, _full, _held, truncated
     cdef public Py_ssize_t _limit
     cdef public object _drained, _error, _farewell, _gone, _handshake, _readable, _sink, _socket
 

@@ -38,6 +38,10 @@ class Sink(Protocol):
     def failed(self, error: Exception) -> None:
         """The taker has raised `error`."""
 
+    @property
+    def patient(self) -> bool:
+        """Whether what the peer sent before it reset the connection is wanted, though reading is paused."""
+
     def eof(self) -> None:
         """The peer sends no more; writing to it is still possible. `stream.truncated` says if TLS ended unsaid."""
 
@@ -55,6 +59,7 @@ class Flow(Taker):
     """State of a stream, and what happens to it from outside. As a taker it gathers bytes for `read`."""
 
     __slots__ = (
+        "_answering",
         "_buffer",
         "_choked",
         "_closed",
@@ -96,6 +101,7 @@ class Flow(Taker):
         self._eof_sent = False
         self._held = False  # reading stopped by the owner
         self._full = False  # reading stopped by the limit
+        self._answering = False  # reading stopped until TLS's own answers have left
         self._choked = False  # the transport holds more than HIGH_WATER
         self._closing = False
         self._closed = False
@@ -138,6 +144,13 @@ class Flow(Taker):
         if sink is not None:
             sink.lost(self._error)
 
+    def is_patient(self) -> bool:
+        """The connection was reset while nothing is read from it: by what else is there to end it?
+
+        While it is awaited, by a deadline; while it is poured, by the other side, if that matters.
+        """
+        return self._sink is None or self._sink.patient
+
     def pause_writing(self) -> None:
         """The transport holds too much."""
         self._choked = True
@@ -149,6 +162,9 @@ class Flow(Taker):
         self._choked = False
         wake(self._drained)
         self._drained = None
+        if self._answering:
+            self._answering = False
+            self._more()
         if self._sink is not None:
             self._sink.resume()
 
@@ -225,6 +241,10 @@ class Flow(Taker):
             self._break(TlsFailed(explain(error)))
         if engine.outgoing.pending and not self._closing:
             engine.flush()
+            if self._choked:
+                # A peer that makes TLS answer (KeyUpdate, RFC 8446, section 4.6.3) and does not read the answers.
+                self._answering = True
+                self._steer()
 
     def _more(self) -> None:
         """Deliver what waits here, as far as it is wanted now, and read on accordingly."""
@@ -244,7 +264,7 @@ class Flow(Taker):
         """Read from the socket, or stop, as things are."""
         if self._closed:
             return
-        if (self._held or self._full) and not self._closing:
+        if (self._held or self._full or self._answering) and not self._closing:
             self._transport.pause_reading()
         else:
             self._transport.resume_reading()

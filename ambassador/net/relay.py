@@ -151,11 +151,13 @@ class Relay:
 class _Side:
     """The sink of one of the two streams: what it says is done to the other."""
 
-    __slots__ = ("_relay", "by", "ended", "other", "stream", "taker")
+    __slots__ = ("_relay", "by", "ended", "other", "patient", "stream", "taker")
 
     def __init__(self, relay: Relay, by: Literal["client", "upstream"]) -> None:
         self.taker: Taker = relay.upward if by == "client" else relay.downward
         self.ended = False
+        # A service's last words are worth waiting for as long as there is a client to read them.
+        self.patient = by == "upstream"
         self.by: Literal["client", "upstream"] = by
         self.stream = relay.downstream if by == "client" else relay.upstream
         self.other = relay.upstream if by == "client" else relay.downstream

@@ -5,7 +5,7 @@ from ambassador.net.syscalls cimport Descriptor
 from ambassador.net.taker cimport Taker
 
 
-cdef unsigned int READ, WRITE, BROKEN, READABLE, WRITABLE, DOUBTFUL, EDGES
+cdef unsigned int READ, WRITE, ERROR, BROKEN, READABLE, WRITABLE, DOUBTFUL, EDGES
 
 
 cdef class Transport(Descriptor):
@@ -22,6 +22,7 @@ cdef class Transport(Descriptor):
     cpdef failed(self, error)
     @cython.locals(count=Py_ssize_t)
     cpdef take(self, bytes chunk)
+    cdef _consider(self)
     cdef _ended(self)
     cdef _keep(self, rest)
     @cython.locals(count=Py_ssize_t)

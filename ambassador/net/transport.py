@@ -27,12 +27,16 @@ LOW_WATER = 16384
 MOST = 65536
 """Most bytes taken from the socket at a time."""
 
+SALVAGED = 256
+"""Most reads from a connection that has broken."""
+
 _PIECES = 64
 """Most pieces given to the kernel at a time (writev(2))."""
 
 READ = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLPRI
 WRITE = select.EPOLLOUT
-BROKEN = select.EPOLLERR | select.EPOLLHUP  # told without being asked for
+ERROR = select.EPOLLERR
+BROKEN = ERROR | select.EPOLLHUP  # told without being asked for
 READABLE = READ | BROKEN
 WRITABLE = WRITE | BROKEN
 
@@ -56,6 +60,9 @@ class Events(Protocol):
 
     def delivery_failed(self, error: Exception) -> None:
         """The taker, or one of these, has raised."""
+
+    def is_patient(self) -> bool:
+        """The peer has reset the connection while reading was paused. True: what the kernel still holds is wanted."""
 
     def pause_writing(self) -> None:
         """Too much is unsent."""
@@ -121,6 +128,8 @@ class Transport(Descriptor):
 
     def ready(self, events: int) -> None:
         """The socket can be read or written, or is broken."""
+        if events & ERROR and not self._watched & (READ | WRITE):
+            self._consider()
         if events & READABLE and self._watched & READ:
             most = self.most
             try:
@@ -197,6 +206,12 @@ class Transport(Descriptor):
 
     # ---- inside
 
+    def _consider(self) -> None:
+        """Reset while nothing is read or written, which else would tell."""
+        if self._fin or not self._events.is_patient():
+            number = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or errno.ECONNRESET
+            self._lose(OSError(number, os.strerror(number)))
+
     def _ended(self) -> None:
         self._fin = True
         self._steer()
@@ -260,8 +275,8 @@ class Transport(Descriptor):
 
     def _salvage(self, error: OSError) -> None:
         try:
-            while self._watched & READ:
-                data = self.receive(self.most)
+            for _ in range(SALVAGED):
+                data = self.receive(self.most) if self._watched & READ else None
                 if data is None:
                     break
                 if data:
@@ -305,8 +320,8 @@ class Transport(Descriptor):
                 watched = READ
             if self._queue:
                 watched |= WRITE
-            if watched:
-                watched |= self._mode
+            # With nothing else to tell, a break is told still: else a peer that is gone would be held for ever.
+            watched |= self._mode if watched else EDGES
         before, self._watched = self._watched, watched
         if watched != before:
             try:

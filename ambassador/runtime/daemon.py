@@ -259,7 +259,8 @@ class Daemon:
         if before is None or before.config.log.level != world.config.log.level:
             logs.set_level(world.config.log.level)  # an operator's own level outlives a reload that says nothing of it
         if missing := descriptors.shortage(world.config):
-            why = f"limits.connections may need {missing} more than this process may have open: raise its `ulimit -n`"
+            why = f"with every listener at its limits.connections at once, {missing} more would be needed than this"
+            why += " process may have open: raise its `ulimit -n`, or lower the limits"
             _log.warning("too few open files allowed", error=why)
 
     def _reconcile(self) -> None:

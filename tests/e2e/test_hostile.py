@@ -159,8 +159,8 @@ def besieged(clusters: Mapping[int, Cluster], authority: Authority, tmp_path: Pa
 
 
 def descriptors(daemon: Daemon) -> int:
-    """How many files and sockets it has open."""
-    return sum(1 for _ in Path(f"/proc/{daemon.child.pid}/fd").iterdir())
+    """How many files and sockets it has open, in its own words: /proc shows them to root only."""
+    return int(daemon.metric("process_open_fds"))
 
 
 def latency(connection: psycopg.Connection, seconds: float) -> float:

@@ -116,6 +116,7 @@ async def test_a_broken_record_is_told_to_reader_and_sink_alike(connect: Connect
 
     class Told:
         taker = NOWHERE
+        patient = True
 
         def failed(self, error: Exception) -> None:
             raise AssertionError

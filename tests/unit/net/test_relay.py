@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -421,3 +422,43 @@ async def test_cancelling_the_relay_leaves_the_streams_to_their_owner(join: Join
     joined.client.write(b"x")
     assert await joined.relay.downstream.read() == b"x"
     joined.relay.finish(Reason.CUT)
+
+
+@pytest.mark.parametrize("mix", [("tcp", "tcp"), ("tcp", "unix"), ("tls1.3", "tcp")])
+async def test_a_client_that_resets_ends_it_though_the_service_does_not_read(join: Join, mix: tuple[str, str]) -> None:
+    """Nothing is read from the client meanwhile, and so nothing else would tell."""
+    joined = await join(mix)
+    joined.service.pause_reading()
+    sending = asyncio.gather(write_all(joined.client, bytes(32 << 20)), return_exceptions=True)
+    await asyncio.sleep(0.3)
+    joined.client.abort()
+    end = await joined.end()
+    assert (end.reason, end.by) == (Reason.CLIENT_CLOSED, "client")
+    await sending
+
+
+@pytest.mark.parametrize("mix", [("tcp", "tcp"), ("tls1.3", "tcp")])
+async def test_a_client_that_ends_and_then_resets_ends_it_though_the_service_is_silent(
+    join: Join, mix: tuple[str, str]
+) -> None:
+    joined = await join(mix)
+    joined.client.write_eof()
+    assert await joined.service.read() == b""
+    joined.client.abort()
+    assert (await joined.end()).reason is Reason.CLIENT_CLOSED
+
+
+async def test_a_service_that_resets_is_heard_to_the_end_by_a_slow_client(join: Join) -> None:
+    joined = await join()
+    joined.client.pause_reading()
+    data = os.urandom(1 << 20)
+    joined.service.write(data)
+    await asyncio.sleep(0.2)
+    joined.service.close(reset=True)
+    await joined.service.wait_closed(5)
+    joined.client.resume_reading()
+    received = b""
+    with contextlib.suppress(ConnectionResetError):
+        while part := await joined.client.read():
+            received += part
+    assert received == data

@@ -52,6 +52,8 @@ class Basin:
             self.pause_after = None
             self.stream.pause_reading()
 
+    patient = True
+
     def failed(self, error: Exception) -> None:
         self._note(f"failed {type(error).__name__}")
 

@@ -44,6 +44,7 @@ class Owner(Taker):
         self.faults: list[Exception] = []
         self.unsent: list[int] = []
         self.stays = True
+        self.patient = True
         self.on_chunk: Callable[[], None] = lambda: None
         self.transport: Transport
 
@@ -64,6 +65,9 @@ class Owner(Taker):
     def delivery_failed(self, error: Exception) -> None:
         self.words.append(f"failed {type(error).__name__}")
         self.faults.append(error)
+
+    def is_patient(self) -> bool:
+        return self.patient
 
     def pause_writing(self) -> None:
         self.words.append("pause")
@@ -489,6 +493,27 @@ async def test_a_reset_that_comes_while_nothing_is_watched_is_seen_on_resuming(j
     assert owner.bytes == data
     assert owner.words[-1] == "lost ConnectionResetError"
     assert "eof" not in owner.words
+
+
+async def test_who_is_not_patient_is_told_of_a_reset_though_nothing_is_read(join: Join) -> None:
+    owner, transport, peer = join()
+    transport.pause_reading()
+    owner.patient = False
+    peer.send(b"never heard")
+    await asyncio.sleep(0.01)
+    assert owner.words == []
+    reset(peer)
+    await until(lambda: bool(owner.lost))
+    assert owner.words == ["lost ConnectionResetError"]
+
+
+async def test_a_reset_behind_the_end_is_told(join: Join) -> None:
+    owner, _, peer = join()
+    peer.shutdown(socket.SHUT_WR)
+    await until(lambda: owner.words == ["eof"])
+    reset(peer)
+    await until(lambda: bool(owner.lost))
+    assert owner.words == ["eof", "lost BrokenPipeError"]  # as the kernel calls it behind an end
 
 
 async def test_a_unix_peer_that_leaves_what_it_was_sent_unread_resets(join: Join) -> None:
@@ -1149,6 +1174,9 @@ class Holder:
 
     def delivery_failed(self, error: Exception) -> None:
         raise AssertionError from error
+
+    def is_patient(self) -> bool:
+        return True
 
     def pause_writing(self) -> None:
         pass
