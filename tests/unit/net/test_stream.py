@@ -707,6 +707,36 @@ async def test_keys_are_changed_when_the_peer_asks_for_it(server_context: ssl.SS
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the openssl command")
+async def test_who_does_not_read_tls_s_own_answers_is_not_read_either(server_context: ssl.SSLContext) -> None:
+    """Else asking for new keys again and again would fill the memory with the answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server, s_client(server.getsockname()[1]) as client:
+        assert client.stdin is not None
+        sock, _ = await asyncio.to_thread(server.accept)
+        sock.setblocking(False)
+        stream = Stream.adopt(sock)
+        await stream.start_tls(server_context, server_side=True)
+        basin = Basin(stream)
+        stream.pour(basin)
+        client.stdin.write(b"hello\n")
+        client.stdin.flush()
+        await basin.until(lambda: basin.bytes == b"hello\n")
+        stream.pause_writing()  # as the transport does when too much is unsent
+        for _ in range(3):  # OpenSSL answers one when it reads the next
+            client.stdin.write(b"K\n")
+            client.stdin.flush()
+            await pause(0.1)
+        client.stdin.write(b"not now\n")
+        client.stdin.flush()
+        await pause(0.1)
+        assert basin.bytes == b"hello\n"
+        stream.resume_writing()
+        await basin.until(lambda: basin.bytes == b"hello\nnot now\n")
+        stream.close(linger=0)
+        await stream.wait_closed(5)
+        client.stdin.close()
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the openssl command")
 @pytest.mark.parametrize("poured", [False, True])
 async def test_renegotiation_is_refused_and_the_client_is_told(server_context: ssl.SSLContext, poured: bool) -> None:
     server_context.options |= ssl.OP_NO_RENEGOTIATION
