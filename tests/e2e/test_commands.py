@@ -125,6 +125,7 @@ def test_wait_waits_until_it_is_ready(commanded: Commanded, tmp_path: Path) -> N
     # Asked before anything runs: an application's container may start first.
     words = ["wait", "--admin", f"unix:{daemon.socket}"]
     with Child([COMMAND, *words], directory=tmp_path, env=ENV, name="wait") as wait, daemon:
+        wait_until("the daemon to answer", daemon.socket.exists)
         assert "credential app" in ambassador(*words, "--timeout", "1s", code=1)
         assert wait.exit_code is None
         commanded.secret.swap({"username": commanded.role.name, "password": commanded.role.password})
