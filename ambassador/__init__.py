@@ -34,7 +34,7 @@ __version__ = "0.1.0"
 
 def _only_sources(path: str) -> FileFinder:
     """Finds the modules of this package, and of them the sources only."""
-    if not f"{path}{os.sep}".startswith(f"{os.path.dirname(__file__)}{os.sep}"):  # noqa: PTH120 - every start pays for pathlib
+    if not f"{path}{os.sep}".startswith(f"{__path__[0]}{os.sep}"):
         raise ImportError(path)
     return FileFinder(path, (SourceFileLoader, SOURCE_SUFFIXES))
 

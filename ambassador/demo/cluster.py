@@ -72,31 +72,44 @@ class Cluster:
         Raises:
             ServerFailed: with what initdb said.
         """
-        if self._guise.uid is not None:
-            os.chown(self.directory, self._guise.uid, self._guise.uid)
-            if not self.programs.open_to_all:
-                self.programs = self.programs.copied_to(self.directory / "programs")
+        self.settle()
         self._write(self.passfile, f"*:*:*:{SUPERUSER}:{self.password}\n", theirs=False)
         secret = self.directory / "superuser"
         self._write(secret, self.password)
         options = ["--auth=scram-sha-256", "--no-sync", "--locale=C", "--encoding=UTF8"]
+        try:
+            self.run("initdb", "-D", self.data, "-U", SUPERUSER, "--pwfile", secret, *options)
+        finally:
+            secret.unlink()
+
+    def settle(self) -> None:
+        """Let the server's user have the directory, and programs that it can reach."""
+        if self._guise.uid is not None:
+            os.chown(self.directory, self._guise.uid, self._guise.uid)
+            if not self.programs.open_to_all:
+                self.programs = self.programs.copied_to(self.directory / "programs")
+
+    def run(self, program: str, *words: str | Path, passfile: Path | None = None) -> None:
+        """Run one of its programs as the server's user, perhaps with passwords from a libpq password file.
+
+        Raises:
+            ServerFailed: with what the program said.
+        """
+        more = {} if passfile is None else {"PGPASSFILE": str(passfile)}
         done = subprocess.run(
-            self._guise.command(
-                [self.programs.tool("initdb"), "-D", self.data, "-U", SUPERUSER, "--pwfile", secret, *options]
-            ),
+            self._guise.command([self.programs.tool(program), *words]),
             user=self._guise.uid,
             group=self._guise.uid,
             extra_groups=None if self._guise.uid is None else [],
-            env=environment(self.directory),
+            env=environment(self.directory) | more,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=60,
             check=False,
         )
-        secret.unlink()
         if done.returncode:
-            raise ServerFailed(f"initdb: {done.stderr.strip()}")
+            raise ServerFailed(f"{program}: {done.stderr.strip()}")
 
     def write_settings(self, settings: Mapping[str, str]) -> None:
         """Replace the settings laid over initdb's postgresql.conf."""

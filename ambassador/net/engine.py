@@ -69,7 +69,7 @@ class Engine(Taker):
         except (ssl.SSLError, ValueError) as error:
             raise TlsFailed(explain(error)) from error
         # The functions that SSLObject's own `read` and `write` do nothing but call.
-        inner = self.object._sslobj  # type: ignore[attr-defined]  # noqa: SLF001 - see above
+        inner = self.object._sslobj  # type: ignore[attr-defined]  # noqa: SLF001 - there is no public way to them
         self.decrypt: Callable[[int], bytes] = inner.read
         self._encrypt: Callable[[bytes | memoryview], int] = inner.write
 

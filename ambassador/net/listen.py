@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
-from collections import deque
 from collections.abc import Callable
 
-from ambassador.kit.tasks import Tasks
 from ambassador.net.bound import BoundSocket, bind
 from ambassador.net.dial import Keepalive, keep_alive
 from ambassador.net.stream import LIMIT, Stream
@@ -47,11 +44,8 @@ class Acceptor:
         self._on_stream = on_stream
         self._on_error = on_error or _log_nothing
         self._limit = limit
-        self._accepted: deque[socket.socket] = deque()
-        self._tasks = Tasks(lambda _, error: self._on_error(error))
         self._retry: asyncio.TimerHandle | None = None
         self._listening = False
-        self._adopting = False
         self._keepalive: Keepalive | None = None
         self.keepalive = keepalive
 
@@ -74,10 +68,7 @@ class Acceptor:
             asyncio.get_running_loop().add_reader(self._socket.fileno(), self._ready)
 
     def stop(self) -> None:
-        """Take no more. The socket goes on listening, and connections queue there, until its owner closes it.
-
-        What was accepted before still becomes a stream.
-        """
+        """Take no more. The socket goes on listening, and connections queue there, until its owner closes it."""
         self._pause()
 
     def close(self) -> None:
@@ -94,7 +85,9 @@ class Acceptor:
             asyncio.get_running_loop().remove_reader(self._socket.fileno())
 
     def _ready(self) -> None:
-        for _ in range(_BATCH - len(self._accepted)):
+        for _ in range(_BATCH):
+            if not self._listening:
+                break
             try:
                 sock, _ = self._socket.accept()
             except (BlockingIOError, InterruptedError):
@@ -105,26 +98,19 @@ class Acceptor:
                 self._let_go(error)
                 break
             sock.setblocking(False)
-            self._accepted.append(sock)
-        if self._accepted and not self._adopting:
-            self._adopting = True
-            self._tasks.start(self._adopt(), name="accept")
+            self._take(sock)
+
+    def _take(self, sock: socket.socket) -> None:
+        try:
+            self._on_stream(Stream.adopt(sock, limit=self._limit))
+        except Exception as error:  # noqa: BLE001 - told; the next are taken all the same
+            self._on_error(error)
 
     def _let_go(self, error: OSError) -> None:
         # The socket stays readable while its queue is not empty: asking again at once would spin.
         self._pause()
         self._retry = asyncio.get_running_loop().call_later(_RETRY, self.start)
         self._on_error(error)
-
-    async def _adopt(self) -> None:
-        try:
-            while self._accepted:
-                with contextlib.suppress(OSError):  # it is gone already
-                    self._on_stream(Stream.adopt(self._accepted.popleft(), limit=self._limit))
-        finally:
-            # Said in the very step that found the queue empty. The task itself counts as running a turn longer, and
-            # who is accepted in that turn would lie in the queue until the next client comes.
-            self._adopting = False
 
 
 def _log_nothing(error: BaseException) -> None:

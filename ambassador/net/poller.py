@@ -58,7 +58,7 @@ class Poller:
     def _tell_failure(self, member: Descriptor, error: Exception) -> None:
         try:
             member.failed(error)
-        except Exception as worse:  # noqa: BLE001 - see above
+        except Exception as worse:  # noqa: BLE001 - the others are told all the same
             words = {"message": "a connection failed, and so did what should have ended it", "exception": worse}
             self.loop.call_exception_handler(words)
 

@@ -5,7 +5,3 @@ cdef class Taker:
 cdef class Giving(Taker):
     cdef object _give
     cpdef take(self, bytes chunk)
-
-
-cdef class Nowhere(Taker):
-    cpdef take(self, bytes chunk)

@@ -7,13 +7,15 @@ from collections.abc import Callable
 
 
 class Taker:
-    """Takes bytes, to keep, to look at, to pass on."""
+    """Takes bytes, and forgets them. Those derived from it keep them, look at them, pass them on."""
 
     __slots__ = ()
 
     def take(self, chunk: bytes) -> None:
         """The next bytes, at least one."""
-        raise NotImplementedError
+
+
+NOWHERE = Taker()
 
 
 class Giving(Taker):
@@ -27,15 +29,3 @@ class Giving(Taker):
     def take(self, chunk: bytes) -> None:
         """See `Taker`."""
         self._give(chunk)
-
-
-class Nowhere(Taker):
-    """Forgets what it takes."""
-
-    __slots__ = ()
-
-    def take(self, chunk: bytes) -> None:
-        """See `Taker`."""
-
-
-NOWHERE = Nowhere()

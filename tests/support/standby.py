@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import subprocess
-from pathlib import Path
 
-from ambassador.demo.cluster import environment
-from tests.support.postgres import PostgresServer, Role
+from tests.support.postgres import PostgresServer, Role, pgpass
 
 PRIMARY = {"wal_level": "replica", "max_wal_senders": "4", "wal_keep_size": "64MB"}
 """Settings the server to be copied needs."""
@@ -21,7 +18,6 @@ class StandbyServer(PostgresServer):
 
     def __init__(self, primary: PostgresServer, role: Role) -> None:
         super().__init__(primary.distribution)
-        self._cluster.programs = primary._cluster.programs
         self._cluster.password = primary._cluster.password
         self._primary = primary
         self._role = role
@@ -33,20 +29,12 @@ class StandbyServer(PostgresServer):
         super().start(timeout)
 
     def _copy(self) -> None:
-        source = f"host={self._primary.host} port={self._primary.port} user={self._role.name}"
-        source += f" password={self._role.password}"
-        words = [self._primary.tool("pg_basebackup"), "-D", self._cluster.data, "-R", "-c", "fast", "-d", source]
-        done = subprocess.run(
-            [str(word) for word in words],
-            env=environment(self.directory),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        self._cluster._write(self._cluster.passfile, self._primary._cluster.passfile.read_text(), theirs=False)
+        cluster, primary = self._cluster, self._primary
+        cluster.settle()
+        cluster._write(cluster.passfile, primary._cluster.passfile.read_text(), theirs=False)
+        # The standby goes on reading it: -R writes its name down, and no password.
+        passfile = pgpass(self.directory, self._role)
         if self._guise.uid is not None:
-            for path in (self.directory, self._cluster.data, *self._cluster.data.rglob("*")):
-                os.chown(Path(path), self._guise.uid, self._guise.uid, follow_symlinks=False)
+            os.chown(passfile, self._guise.uid, self._guise.uid)
+        source = f"host={primary.host} port={primary.port} user={self._role.name}"
+        cluster.run("pg_basebackup", "-D", cluster.data, "-R", "-c", "fast", "-d", source, passfile=passfile)

@@ -32,7 +32,7 @@ SOURCE = _from_source("ambassador.wire.scan", Path(scan.__file__).with_name("sca
 def walk_class(twin: str) -> type[PostgresWalk]:
     """`PostgresWalk` as the twin has it; skips the test where the compiled one was not built."""
     if twin == "pure":
-        return SOURCE.PostgresWalk  # type: ignore[no-any-return]  # loaded by hand
+        return SOURCE.PostgresWalk  # type: ignore[no-any-return]  # a module loaded by hand has no types
     if scan.SCAN == "pure":
         pytest.skip("there is no compiled twin here: it was not built (pip install .), or AMBASSADOR_PURE is set")
     return scan.PostgresWalk

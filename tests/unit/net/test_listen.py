@@ -97,24 +97,6 @@ async def test_a_storm_of_connections_is_taken_whole() -> None:
             client.close()
 
 
-async def test_a_connection_taken_in_the_very_turn_the_last_one_was_done_is_not_forgotten() -> None:
-    late: list[socket.socket] = []
-
-    async with accepting(LOOPBACK) as (acceptor, crowd):
-
-        def join(stream: Stream) -> None:
-            crowd.join(stream)
-            if not late:
-                late.append(connected(acceptor))
-                # Runs after the end of the task that called us, and before that task's callbacks.
-                asyncio.get_running_loop().call_soon(acceptor._ready)
-
-        acceptor._on_stream = join
-        with connected(acceptor):
-            await crowd.until(2)
-        late[0].close()
-
-
 async def test_keepalive_and_no_delay_are_inherited() -> None:
     async with accepting(LOOPBACK, keepalive=KEEPALIVE) as (acceptor, crowd):
         assert acceptor.keepalive is KEEPALIVE

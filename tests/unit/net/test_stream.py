@@ -663,6 +663,10 @@ async def test_a_tls_stream_knows_its_facts(connect: Connect, kind: str) -> None
         assert stream.tls.cipher, "facts outlive the connection"
 
 
+needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs Debian's openssl (`make apt`)")
+"""Python's own ssl can neither ask for new keys nor to negotiate again."""
+
+
 def s_client(port: int, version: str = "-tls1_3") -> subprocess.Popen[bytes]:
     """OpenSSL's own client, showing every TLS message and taking commands."""
     return subprocess.Popen(
@@ -673,7 +677,7 @@ def s_client(port: int, version: str = "-tls1_3") -> subprocess.Popen[bytes]:
     )
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the openssl command")
+@needs_openssl
 @pytest.mark.parametrize("poured", [False, True])
 async def test_keys_are_changed_when_the_peer_asks_for_it(server_context: ssl.SSLContext, poured: bool) -> None:
     """Messages that come after the handshake (RFC 8446, section 4.6.3); Python's own ssl cannot send this one."""
@@ -706,7 +710,7 @@ async def test_keys_are_changed_when_the_peer_asks_for_it(server_context: ssl.SS
     assert b"under new keys" in seen
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the openssl command")
+@needs_openssl
 async def test_who_does_not_read_tls_s_own_answers_is_not_read_either(server_context: ssl.SSLContext) -> None:
     """Else asking for new keys again and again would fill the memory with the answers."""
     with socket.create_server(("127.0.0.1", 0)) as server, s_client(server.getsockname()[1]) as client:
@@ -736,7 +740,7 @@ async def test_who_does_not_read_tls_s_own_answers_is_not_read_either(server_con
         client.stdin.close()
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the openssl command")
+@needs_openssl
 @pytest.mark.parametrize("poured", [False, True])
 async def test_renegotiation_is_refused_and_the_client_is_told(server_context: ssl.SSLContext, poured: bool) -> None:
     server_context.options |= ssl.OP_NO_RENEGOTIATION

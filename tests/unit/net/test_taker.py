@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
-from ambassador.net.taker import NOWHERE, Giving, Nowhere, Taker
+from ambassador.net.taker import NOWHERE, Giving, Taker
 
 
 class Keeping(Taker):
@@ -15,11 +17,6 @@ class Keeping(Taker):
 
     def take(self, chunk: bytes) -> None:
         self.chunks.append(chunk)
-
-
-def test_a_taker_that_does_not_say_what_to_do_takes_nothing() -> None:
-    with pytest.raises(NotImplementedError):
-        Taker().take(b"x")
 
 
 def test_giving_hands_each_chunk_to_its_function() -> None:
@@ -39,18 +36,13 @@ def test_giving_lets_out_what_its_function_raises() -> None:
 
 
 def test_nowhere_forgets_what_it_takes() -> None:
-    assert isinstance(NOWHERE, Nowhere)
-    NOWHERE.take(b"x")
-    Nowhere().take(b"x")
+    chunk = b"x" * 1000
+    held = sys.getrefcount(chunk)
+    NOWHERE.take(chunk)
+    assert sys.getrefcount(chunk) == held
 
 
 def test_a_chain_may_end_in_a_taker_written_in_python() -> None:
     keeping = Keeping()
     Giving(Giving(keeping.take).take).take(b"x")
     assert keeping.chunks == [b"x"]
-
-
-@pytest.mark.parametrize("kind", [Taker, Nowhere])
-def test_takers_are_takers(kind: type[Taker]) -> None:
-    assert isinstance(kind(), Taker)
-    assert issubclass(Giving, Taker)
