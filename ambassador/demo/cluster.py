@@ -7,32 +7,14 @@ import secrets
 import shutil
 import subprocess
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from ambassador.demo.distributions import Distribution
+from ambassador.demo.servers import Certificates, ServerFailed, environment, write_private
 from ambassador.demo.sql import literal
 from ambassador.demo.unprivileged import Guise
 
 SUPERUSER = "postgres"
-
-
-class ServerFailed(Exception):
-    """A server or one of its programs did not do what was asked; the text ends with what it said."""
-
-
-@dataclass(frozen=True)
-class Certificates:
-    """PEM files for the server side of TLS. `client_ca` makes it ask clients for a certificate."""
-
-    cert: Path
-    key: Path
-    client_ca: Path | None = None
-
-
-def environment(home: Path) -> dict[str, str]:
-    """A small environment for PostgreSQL's programs: none of the caller's PG* variables, nothing of its home."""
-    return {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(home), "LC_ALL": "C.UTF-8", "TZ": "UTC"}
 
 
 class Cluster:
@@ -135,11 +117,4 @@ class Cluster:
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def _write(self, path: Path, text: str, *, theirs: bool = True) -> None:
-        """Replace a file in one step, mode 0600 from the beginning, owned by who will read it."""
-        fresh = path.with_name(path.name + ".new")
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            if theirs and self._guise.uid is not None:
-                os.fchown(descriptor, self._guise.uid, self._guise.uid)
-            file.write(text)
-        fresh.replace(path)
+        write_private(path, text, uid=self._guise.uid if theirs else None)

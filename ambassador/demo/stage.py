@@ -20,10 +20,10 @@ from typing import Self
 
 import trustme
 
-from ambassador.demo.cluster import Certificates
 from ambassador.demo.distributions import find
 from ambassador.demo.mounted import MountedSecret
-from ambassador.demo.servers import PostgresServer, free_port
+from ambassador.demo.postgres import PostgresServer
+from ambassador.demo.servers import Certificates, free_port
 from ambassador.demo.unprivileged import mortal
 from ambassador.kit.clock import SYSTEM
 

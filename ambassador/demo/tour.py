@@ -15,8 +15,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Self
 
-from ambassador.demo.cluster import ServerFailed, environment
 from ambassador.demo.distributions import NotInstalled
+from ambassador.demo.servers import ServerFailed, environment
 from ambassador.demo.stage import DATABASE, USER, Stage, StageFailed
 from ambassador.kit.clock import SYSTEM
 

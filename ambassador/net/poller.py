@@ -11,18 +11,21 @@ from __future__ import annotations
 import asyncio
 
 from ambassador.net.syscalls import Descriptor, Epoll
+from ambassador.net.taker import Taker
 
 
 class Poller:
     """Members by their descriptors, told when something happens."""
 
-    __slots__ = ("_count", "_epoll", "_members", "loop")
+    __slots__ = ("_count", "_epoll", "_members", "_telling", "_waiting", "loop")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self._epoll = Epoll()
         self._members: list[Descriptor | None] = []
         self._count = 0
+        self._telling = False
+        self._waiting: list[Taker] = []
         loop.add_reader(self._epoll.fd, self._tell)
 
     def enter(self, member: Descriptor) -> None:
@@ -45,7 +48,23 @@ class Poller:
             self._epoll.close()
             del _pollers[self.loop]
 
+    def flush_later(self, taker: Taker) -> None:
+        """Have `taker` flush once all who have something now were told: what many of them gave it goes in one piece."""
+        if not self._telling and not self._waiting:
+            self.loop.call_soon(self._flush)
+        self._waiting.append(taker)
+
+    def _flush(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for taker in waiting:
+            try:
+                taker.flush()
+            except Exception as error:  # noqa: BLE001 - one connection's trouble; the others are flushed all the same
+                words = {"message": "what was gathered could not be sent", "exception": error}
+                self.loop.call_exception_handler(words)
+
     def _tell(self) -> None:
+        self._telling = True
         count = self._epoll.wait()
         for index in range(count):
             member = self._members[self._epoll.which(index)]
@@ -54,6 +73,9 @@ class Poller:
                     member.ready(self._epoll.what(index))
                 except Exception as error:  # noqa: BLE001 - one connection's trouble; the others are told all the same
                     self._tell_failure(member, error)
+        self._telling = False
+        if self._waiting:
+            self._flush()
 
     def _tell_failure(self, member: Descriptor, error: Exception) -> None:
         try:

@@ -1,5 +1,6 @@
 cdef class Taker:
     cpdef take(self, bytes chunk)
+    cpdef flush(self)
 
 
 cdef class Giving(Taker):

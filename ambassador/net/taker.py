@@ -14,6 +14,9 @@ class Taker:
     def take(self, chunk: bytes) -> None:
         """The next bytes, at least one."""
 
+    def flush(self) -> None:
+        """Pass on what was taken and kept back; see `poller.Poller.flush_later`."""
+
 
 NOWHERE = Taker()
 

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, TypeAlias
 from ambassador.access.base import Authenticator, Check, Claim, Principal, Proven, Refused
 from ambassador.config.model import Model
 from ambassador.errors import AmbassadorError, ClientError, Reason
-from ambassador.net.relay import End, Relay
+from ambassador.net.relay import End
 from ambassador.net.stream import Peer, Stream
 from ambassador.net.tls import ServerContexts
 from ambassador.telemetry.metrics import RequestMetrics
@@ -40,7 +40,7 @@ class Downstream:
 
     `client` is where the client is: the socket's peer, or what a trusted PROXY header said.
     `admit` raises Overloaded when the listener takes no more; a protocol calls it once it knows how to say so.
-    `requests` counts finished transactions or commands.
+    `requests` counts finished transactions or commands, by their kind: as many as the protocol's `request_kinds`.
     `introduce` tells the session what the client says of itself, before it is known whether it may come in.
     """
 
@@ -50,7 +50,7 @@ class Downstream:
     tls: ServerContexts | None
     tls_required: bool
     admit: Callable[[], None]
-    requests: RequestMetrics
+    requests: tuple[RequestMetrics, ...]
     introduce: Callable[[Hello], None] = lambda _: None
 
     def claim(self, user: str | None) -> Claim:
@@ -58,10 +58,20 @@ class Downstream:
         return Claim(user=user, peer=self.stream.peer, tls=self.stream.tls)
 
 
-class Link(Relay):
-    """A relay the session can steer: the part of it that limits and drain need to know."""
+class Link(ABC):
+    """What serves a client, as far as its session's limits, its drain and its log line need to know."""
 
     __slots__ = ()
+
+    @property
+    @abstractmethod
+    def bytes_in(self) -> int:
+        """How much came from the client."""
+
+    @property
+    @abstractmethod
+    def bytes_out(self) -> int:
+        """How much went to it."""
 
     @property
     def in_transaction(self) -> bool:
@@ -82,8 +92,8 @@ class Link(Relay):
         """End now, telling the client why where its protocol can."""
 
 
-Attach: TypeAlias = Callable[[Link, ServerConnection], None]
-"""How a protocol shows its session the link and the server connection, as soon as there are any."""
+Attach: TypeAlias = Callable[[Link, ServerConnection | None], None]
+"""How a protocol shows its session the link, as soon as there is one, and the server connection if it has its own."""
 
 
 class Protocol(ABC):
@@ -109,8 +119,8 @@ class Protocol(ABC):
     logs_in: ClassVar[bool] = False
     """Whether a login shows the upstream's credential, so that one can be tried."""
 
-    request_kind: ClassVar[str] = "session"
-    """What `requests_total` counts for this protocol."""
+    request_kinds: ClassVar[tuple[str, ...]] = ("session",)
+    """What `requests_total` counts for this protocol: a closed list of kinds."""
 
     def __init__(self, options: Any, shared: Any) -> None:
         self.options = options
@@ -120,6 +130,10 @@ class Protocol(ABC):
     def make_shared(cls) -> Any:
         """State that outlives reloads and is common to all listeners of the protocol."""
         return None
+
+    @classmethod
+    async def stop_shared(cls, shared: Any) -> None:  # noqa: B027 - most have nothing to end
+        """The daemon ends: let go of what `make_shared` returned holds."""
 
     @abstractmethod
     async def accept(self, downstream: Downstream) -> tuple[Hello, Principal]:

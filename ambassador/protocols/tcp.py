@@ -8,7 +8,7 @@ from ambassador.access.base import Principal
 from ambassador.config.model import Model
 from ambassador.config.types import UpstreamName
 from ambassador.errors import Reason
-from ambassador.net.relay import End
+from ambassador.net.relay import End, Relay
 from ambassador.protocols.base import Attach, Downstream, Hello, Link, Protocol, identify
 from ambassador.upstreams.target import Target
 from ambassador.upstreams.upstream import Attempt
@@ -25,7 +25,7 @@ class TcpUpstreamOptions(Model):
     """`tcp:` of an upstream; has no settings."""
 
 
-class TcpLink(Link):
+class TcpLink(Relay, Link):
     """A relay that knows nothing of what passes: no safe point but its end, and no words to say why."""
 
     __slots__ = ()

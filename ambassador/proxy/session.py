@@ -69,7 +69,7 @@ class Plan:
     routes: Routes
     tls: ServerContexts | None
     metrics: ListenerMetrics
-    requests: RequestMetrics
+    requests: tuple[RequestMetrics, ...]
     drain: Drain
 
 
@@ -225,12 +225,17 @@ class Session:
         self._take_place()
         self.admitted = True
 
-    def _attach(self, link: Link, connection: ServerConnection) -> None:
+    def _attach(self, link: Link, connection: ServerConnection | None) -> None:
         self.link, self.connection = link, connection
         self._quiet_since = self._clock.now()
-        gone = self.target is not None and connection.endpoint not in self.target.upstream.endpoints
-        if gone or self.plan.drain.started:
+        if self._is_stranded(connection) or self.plan.drain.started:
             self.leave()
+
+    def _is_stranded(self, connection: ServerConnection | None) -> bool:
+        """Whether a reload took the endpoint out while the client was being logged in there."""
+        if self.target is None or connection is None:
+            return False
+        return connection.endpoint not in self.target.upstream.endpoints
 
     def _refuse(self, error: AmbassadorError) -> None:
         if error.reason in _NOT_ANSWERED or self.stream.closed:

@@ -155,7 +155,7 @@ def _plan(commons: Commons, name: str, settings: ListenerSettings, upstream: Ups
         routes=Routes(upstream),
         tls=_server_contexts(settings, protocol, old),
         metrics=commons.metrics.listener(name),
-        requests=commons.metrics.requests(name, upstream.name, protocol.request_kind),
+        requests=tuple(commons.metrics.requests(name, upstream.name, kind) for kind in protocol.request_kinds),
         drain=commons.drains.setdefault(name, Drain()),
     )
 

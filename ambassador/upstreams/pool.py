@@ -1,7 +1,6 @@
 """Connections to a service, each in the container of its state.
 
 A state is a container: the gauges are the containers' lengths and so cannot lie. `Pool.move` is the only mover.
-In session mode a connection is opened for one client and closed with it, so nothing is ever idle here.
 """
 
 from __future__ import annotations
@@ -20,12 +19,16 @@ class State(StrEnum):
 
     CONNECTING = "connecting"
     LEASED = "leased"
+    SHARED = "shared"
+    IDLE = "idle"
     CLOSED = "closed"
 
 
 _MOVES = {
     State.CONNECTING: {State.LEASED, State.CLOSED},
-    State.LEASED: {State.CLOSED},
+    State.LEASED: {State.SHARED, State.IDLE, State.CLOSED},
+    State.SHARED: {State.CLOSED},
+    State.IDLE: {State.LEASED, State.CLOSED},
     State.CLOSED: set[State](),
 }
 
@@ -57,7 +60,9 @@ class Pool:
 
     def __init__(self, moved: Moved) -> None:
         self._moved = moved
-        self._members: dict[State, set[ServerConnection]] = {State.CONNECTING: set(), State.LEASED: set()}
+        self._members: dict[State, set[ServerConnection]] = {
+            state: set() for state in State if state is not State.CLOSED
+        }
 
     def add(self, connection: ServerConnection) -> None:
         """Take in a connection that is about to be opened."""

@@ -94,9 +94,14 @@ class Lease:
         return self.connection.stream
 
     def release(self) -> None:
-        """Give it back. In session mode it has served its client and is closed; releasing twice does nothing."""
+        """It has served: it is closed. Releasing twice does nothing."""
         self._pool.move(self.connection, State.CLOSED)
         self.stream.close()
+
+
+    def move(self, state: State) -> None:
+        """Put the connection to another use: shared by many clients, idle until the next one, or leased again."""
+        self._pool.move(self.connection, state)
 
 
 class Upstream:
@@ -138,6 +143,23 @@ class Upstream:
     def endpoints(self) -> EndpointSet:
         """Where its servers are now."""
         return tuple(self.health)
+
+    @property
+    def credential(self) -> Credential | None:
+        """What a login would show now; None without a credential, or before its first value."""
+        name = self.settings.credential
+        return None if name is None else self._store.current(name)
+
+    def on_rotation(self, callback: Callable[[Credential], None]) -> Callable[[], None]:
+        """Call `callback` with each value of the credential that becomes current; see `Store.subscribe`."""
+        name = self.settings.credential
+        return _nothing if name is None else self._store.subscribe(name, callback)
+
+    async def refused(self, version: int | None) -> None:
+        """The server no longer takes the credential of `version`: have its source asked for a better one."""
+        name = self.settings.credential
+        if name is not None and version is not None:
+            await self._store.refused(name, version)
 
     def replace(self, endpoints: EndpointSet) -> None:
         """Take a new endpoint set; what is known of the endpoints that stay is kept."""
@@ -276,10 +298,14 @@ class Upstream:
         version = connection.credential_version
         if self._credential_metrics is None or version is None:
             return
-        if after is State.LEASED:
+        if before is State.CONNECTING and after is not State.CLOSED:
             self._credential_metrics.connected(version)
-        elif before is State.LEASED:
+        elif after is State.CLOSED and before is not State.CONNECTING:
             self._credential_metrics.disconnected(version)
+
+
+def _nothing() -> None:
+    """Ends a subscription to what never changes."""
 
 
 def _worth_trying_next(error: UpstreamError) -> bool:

@@ -12,9 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
-from ambassador.demo.cluster import Certificates
 from ambassador.demo.distributions import find
-from ambassador.demo.servers import PostgresServer
+from ambassador.demo.postgres import PostgresServer
+from ambassador.demo.servers import Certificates
 from ambassador.wire.scan import SCAN
 from tests.bench import idle, peers
 from tests.bench.load import CLIENTS, Cost, pgbench

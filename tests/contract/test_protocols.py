@@ -174,7 +174,8 @@ def test_its_options_name_an_upstream_and_need_nothing_else(protocol: type[Proto
 
 
 def test_what_it_counts_is_fit_for_a_metric_label(protocol: type[Protocol]) -> None:
-    assert re.fullmatch(r"[a-z]+(_[a-z]+)*", protocol.request_kind)
+    assert protocol.request_kinds
+    assert all(re.fullmatch(r"[a-z]+(_[a-z]+)*", kind) for kind in protocol.request_kinds)
 
 
 def test_its_names_for_tls_fit_into_a_handshake(protocol: type[Protocol]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
-from ambassador.demo.cluster import environment
+from ambassador.demo.servers import environment
 from tests.support.certificates import Pair
 from tests.support.postgres import Role, pgpass
 

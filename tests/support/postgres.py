@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from ambassador.demo.cluster import Certificates, ServerFailed
 from ambassador.demo.distributions import Distribution, NotInstalled, find
-from ambassador.demo.servers import DEFAULT_HBA, PostgresServer
+from ambassador.demo.postgres import DEFAULT_HBA, PostgresServer
+from ambassador.demo.servers import Certificates, ServerFailed
 from tests.support.certificates import Authority
 from tests.support.leaks import SHARED_CHILDREN
 from tests.support.secrets import canary

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import partial
 
 from ambassador.errors import AmbassadorError, Reason
-from ambassador.net.relay import End, Who
+from ambassador.net.relay import End, Relay, Who
 from ambassador.net.stream import Stream
 from ambassador.protocols.base import Link
 from ambassador.protocols.postgres.answers import ending, refusal
@@ -19,7 +19,7 @@ from ambassador.wire.postgres.messages import TERMINATE
 from ambassador.wire.postgres.tracker import Tracker
 
 
-class PostgresLink(Link):
+class PostgresLink(Relay, Link):
     """One client joined to one server connection."""
 
     __slots__ = ("_answers", "_left", "_tracker")

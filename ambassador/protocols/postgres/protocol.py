@@ -30,7 +30,7 @@ class Postgres(Protocol):
     asks_for_passwords = True
     logs_in = True
     alpn = ALPN
-    request_kind = "transaction"
+    request_kinds = ("transaction",)
 
     options: PostgresListenerOptions
     shared: CancelKeys
@@ -53,7 +53,7 @@ class Postgres(Protocol):
         size = LONG_KEY if startup.long_key else SHORT_KEY
         key = self.shared.issue(size, target, lease.connection.endpoint, facts.pid, facts.secret)
         try:
-            link = PostgresLink(downstream.stream, lease.stream, downstream.requests)
+            link = PostgresLink(downstream.stream, lease.stream, downstream.requests[0])
             startup.login.welcome(facts.parameters_raw, key.pid, key.secret, facts.status)
             downstream.stream.write(startup.login.to_send())
             attach(link, lease.connection)

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from ambassador.demo.cluster import Certificates, Cluster, ServerFailed, environment
+from ambassador.demo.cluster import Cluster
 from ambassador.demo.distributions import find
+from ambassador.demo.servers import Certificates, ServerFailed, environment
 from ambassador.demo.unprivileged import NOBODY, Guise, guise
 from tests.support.certificates import Authority
 

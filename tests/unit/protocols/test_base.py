@@ -9,7 +9,7 @@ import pytest
 
 from ambassador.access.base import Authenticator, Check, Claim, Principal, Proven, Refused, Verdict
 from ambassador.errors import ClientError, Reason
-from ambassador.net.relay import End
+from ambassador.net.relay import End, Relay
 from ambassador.net.stream import Stream
 from ambassador.protocols.base import Attach, Downstream, Hello, Link, Protocol, identify
 from ambassador.protocols.tcp import TcpListenerOptions
@@ -35,7 +35,7 @@ def downstream(stream: Stream, verdict: Verdict | None = None) -> Downstream:
         tls=None,
         tls_required=False,
         admit=lambda: None,
-        requests=RequestMetrics(),
+        requests=(RequestMetrics(),),
     )
 
 
@@ -84,11 +84,11 @@ def test_a_protocol_needs_no_words_for_a_refusal_and_nothing_shared() -> None:
     assert plain.refuse(ClientError(Reason.ACCESS_DENIED, "no"), reveal=True) == b""
     assert plain.options is options
     assert plain.shared is None
-    assert (Plain.alpn, Plain.negotiates_tls, Plain.logs_in, Plain.request_kind) == ((), False, False, "session")
+    assert (Plain.alpn, Plain.negotiates_tls, Plain.logs_in, Plain.request_kinds) == ((), False, False, ("session",))
 
 
 async def test_a_link_that_knows_nothing_of_what_passes_is_always_waiting(ends: tuple[Stream, Stream]) -> None:
-    class Bare(Link):
+    class Bare(Relay, Link):
         def leave(self, reason: Reason) -> None:
             raise NotImplementedError
 

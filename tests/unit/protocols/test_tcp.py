@@ -45,7 +45,7 @@ async def test_everyone_who_is_admitted_is_a_principal() -> None:
         access = mock.create_autospec(Authenticator, instance=True)
         access.identify.return_value = Proven(Principal("", "trust"))
         admitted: list[str] = []
-        side = Downstream(near, near.peer, access, None, False, lambda: admitted.append("in"), RequestMetrics())
+        side = Downstream(near, near.peer, access, None, False, lambda: admitted.append("in"), (RequestMetrics(),))
         assert await tcp().accept(side) == (Hello(), Principal("", "trust"))
         assert admitted == ["in"]
 
@@ -57,7 +57,7 @@ async def test_nobody_is_asked_who_he_is_when_there_is_no_room() -> None:
     async with stream_pair() as (near, _):
         access = mock.create_autospec(Authenticator, instance=True)
         with pytest.raises(Overloaded):
-            await tcp().accept(Downstream(near, near.peer, access, None, False, full, RequestMetrics()))
+            await tcp().accept(Downstream(near, near.peer, access, None, False, full, (RequestMetrics(),)))
         access.identify.assert_not_called()
 
 
@@ -108,7 +108,7 @@ async def test_a_session_leases_joins_and_gives_back(four: Four) -> None:
     target = mock.create_autospec(Target, instance=True)
     target.lease.return_value = lease
     attached: list[object] = []
-    side = Downstream(near, near.peer, mock.Mock(), None, False, lambda: None, RequestMetrics())
+    side = Downstream(near, near.peer, mock.Mock(), None, False, lambda: None, (RequestMetrics(),))
     running = asyncio.create_task(tcp().relay(side, Hello(), target, lambda *shown: attached.extend(shown)))
     client.write(b"through")
     assert await server.read() == b"through"

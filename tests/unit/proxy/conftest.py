@@ -17,7 +17,7 @@ from ambassador.config.schema import Limits, ListenerSettings, UpstreamSettings
 from ambassador.credentials.store import Store
 from ambassador.errors import AmbassadorError, Reason
 from ambassador.kit.drain import Drain
-from ambassador.net.relay import End
+from ambassador.net.relay import End, Relay
 from ambassador.net.tls import ServerContexts
 from ambassador.protocols.base import Attach, Downstream, Hello, Link
 from ambassador.protocols.tcp import Tcp, TcpListenerOptions, TcpUpstreamOptions
@@ -32,7 +32,7 @@ from tests.support.clock import ManualClock
 from tests.support.threaded import ThreadedServer, echo
 
 
-class NotedLink(Link):
+class NotedLink(Relay, Link):
     """A relay of bytes that notes what it is told, and ends only when expelled."""
 
     def __init__(self, *streams: Any) -> None:
@@ -115,7 +115,7 @@ class Scene:
             routes=Routes(self._upstream(store)),
             tls=None,
             metrics=self.metrics.listener("front"),
-            requests=self.metrics.requests("front", "behind", "session"),
+            requests=(self.metrics.requests("front", "behind", "session"),),
             drain=Drain(),
         )
 

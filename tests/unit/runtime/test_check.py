@@ -7,7 +7,7 @@ from typing import Any
 
 from ambassador.config.load import load_data
 from ambassador.config.schema import Config
-from ambassador.demo.servers import PostgresServer
+from ambassador.demo.postgres import PostgresServer
 from ambassador.kit.clock import SYSTEM
 from ambassador.runtime.check import Finding, connect_all
 from tests.support.postgres import Role, new_role

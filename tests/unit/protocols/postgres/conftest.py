@@ -112,7 +112,7 @@ class Front:
             tls=tls,
             tls_required=required,
             admit=self._admit,
-            requests=RequestMetrics(),
+            requests=(RequestMetrics(),),
         )
 
     def _admit(self) -> None:

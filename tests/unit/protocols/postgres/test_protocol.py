@@ -38,7 +38,7 @@ class Attached:
         self.link: Link | None = None
         self.connection: ServerConnection | None = None
 
-    def __call__(self, link: Link, connection: ServerConnection) -> None:
+    def __call__(self, link: Link, connection: ServerConnection | None) -> None:
         self.link, self.connection = link, connection
 
 
@@ -137,7 +137,7 @@ async def test_a_client_is_joined_to_a_server_as_the_credential_s_user(
     assert attached.connection is not None
     assert attached.connection.credential_version == 1
     assert upstream.pool.count(State.LEASED) == 0
-    assert front.side.requests.ok == 2
+    assert front.side.requests[0].ok == 2
     assert fake.logins[0].parameters == {"application_name": "tests"}
 
 
@@ -338,4 +338,4 @@ def test_what_the_session_needs_to_know_of_it() -> None:
     assert Postgres.negotiates_tls
     assert Postgres.logs_in
     assert Postgres.alpn == ("postgresql",)
-    assert Postgres.request_kind == "transaction"
+    assert Postgres.request_kinds == ("transaction",)

@@ -1,4 +1,4 @@
-"""A server of our own: its life, its port, and what clients may do."""
+"""PostgreSQL of our own: its life, its port, and what clients may do."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from ambassador.demo import servers
-from ambassador.demo.cluster import Certificates, ServerFailed
+from ambassador.demo import postgres, servers
 from ambassador.demo.distributions import find
-from ambassador.demo.servers import PostgresServer, free_port
+from ambassador.demo.postgres import PostgresServer
+from ambassador.demo.servers import Certificates, ServerFailed, free_port
 from ambassador.demo.unprivileged import NOBODY, Guise
 from tests.support.certificates import Authority
 from tests.support.leaks import SHARED_CHILDREN
@@ -50,12 +50,6 @@ def certificate(server: PostgresServer) -> bytes:
     return shown
 
 
-def test_a_free_port_can_be_bound_on_either_family() -> None:
-    for host in ("127.0.0.1", "::1"):
-        with socket.create_server((host, free_port(host)), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
-            pass
-
-
 def test_leaving_the_block_ends_the_server_and_removes_its_files() -> None:
     with PostgresServer(find(17)) as server:
         pid = Path(f"/proc/{server.pid}")
@@ -70,7 +64,7 @@ def test_leaving_the_block_ends_the_server_and_removes_its_files() -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_it_runs_as_nobody_where_namespaces_are_forbidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(servers, "guise", lambda: Guise((), NOBODY))
+    monkeypatch.setattr(postgres, "guise", lambda: Guise((), NOBODY))
     with PostgresServer(find(17)) as server:
         assert Path(f"/proc/{server.pid}").stat().st_uid == NOBODY
         assert server.psql("SELECT 1") == "1"
@@ -137,7 +131,7 @@ def test_hba_lines_hold_when_the_call_returns(own: PostgresServer) -> None:
     for _ in range(3):
         own.set_hba(["host all guest 127.0.0.1/32 trust"])
         psycopg.connect(where(own, "guest")).close()
-        own.set_hba(servers.DEFAULT_HBA)
+        own.set_hba(postgres.DEFAULT_HBA)
         with pytest.raises(psycopg.OperationalError, match="no password supplied"):
             psycopg.connect(where(own, "guest"))
 
