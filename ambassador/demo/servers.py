@@ -111,7 +111,7 @@ class Server(ABC):
 
     @abstractmethod
     def _prepare(self) -> None:
-        """Write what the server reads when it starts; called before every first start on a port."""
+        """Write what the server reads, unless it is there; called by every `start`, and again for another port."""
 
     @abstractmethod
     def _words(self) -> Sequence[str | Path]:

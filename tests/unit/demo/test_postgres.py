@@ -13,10 +13,10 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from ambassador.demo import postgres, servers
+from ambassador.demo import postgres
 from ambassador.demo.distributions import find
 from ambassador.demo.postgres import PostgresServer
-from ambassador.demo.servers import Certificates, ServerFailed, free_port
+from ambassador.demo.servers import Certificates, ServerFailed
 from ambassador.demo.unprivileged import NOBODY, Guise
 from tests.support.certificates import Authority
 from tests.support.leaks import SHARED_CHILDREN
@@ -68,15 +68,6 @@ def test_it_runs_as_nobody_where_namespaces_are_forbidden(monkeypatch: pytest.Mo
     with PostgresServer(find(17)) as server:
         assert Path(f"/proc/{server.pid}").stat().st_uid == NOBODY
         assert server.psql("SELECT 1") == "1"
-
-
-def test_a_port_that_was_taken_meanwhile_makes_it_try_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        offered = [taken.getsockname()[1], free_port()]
-        monkeypatch.setattr(servers, "free_port", lambda host: offered.pop(0))
-        with PostgresServer(find(17)) as server:
-            assert server.port != taken.getsockname()[1]
-            assert offered == []
 
 
 def test_a_port_that_was_asked_for_and_is_taken_is_an_error_that_says_so() -> None:
