@@ -1,0 +1,40 @@
+cimport cython
+
+cdef int BOUNDARY, INSIDE, SPECIAL, LARGE
+cdef int PLAIN, EMPTY, INLINE, UNKNOWN, UNNAMED
+cdef Py_ssize_t MAX_LINE, MAX_BULK, MAX_WORDS, MAX_NAME, SHORTEST, NEVER
+cdef int FIRST, COUNT, DOLLAR, LENGTH, NAME, DATA, LINE
+cdef Py_ssize_t NOTHING, MINUS, MINUS_ONE, ENDED
+cdef int CR, LF, ZERO, NINE, STAR, SIGN, DOLLAR_SIGN
+
+
+@cython.final
+cdef class Requests:
+    cdef public dict classes
+    cdef public Py_ssize_t large
+    cdef readonly Py_ssize_t count, begun
+    cdef readonly bytearray kinds
+    cdef readonly bint mixed, inline
+    cdef readonly int kind, stop, code
+    cdef int _phase, _known_code
+    cdef Py_ssize_t _number, _value, _words, _left, _limit, _before, _origin
+    cdef bytes _name, _known
+    cdef dict _known_in
+
+    @cython.locals(data="const unsigned char*", size=Py_ssize_t, position=Py_ssize_t, phase=int)
+    cpdef Py_ssize_t advance(self, bytes chunk, Py_ssize_t start) except -1
+    cdef Py_ssize_t _begin(self, int byte, Py_ssize_t position) except -1
+    @cython.locals(number=Py_ssize_t, byte=int)
+    cdef Py_ssize_t _read_number(self, const unsigned char* data, Py_ssize_t position, Py_ssize_t size) except -1
+    cdef _counted(self)
+    cdef _measured(self, Py_ssize_t position)
+    cdef void _judge_size(self, Py_ssize_t position) noexcept
+    @cython.locals(end=Py_ssize_t, name=bytes)
+    cdef Py_ssize_t _read_name(self, const unsigned char* data, Py_ssize_t position, Py_ssize_t size) except -1
+    @cython.locals(known="const unsigned char*", at=Py_ssize_t)
+    cdef int _look_up(self, const unsigned char* data, Py_ssize_t start, Py_ssize_t end) except -1
+    @cython.locals(left=Py_ssize_t, end=Py_ssize_t)
+    cdef Py_ssize_t _pass_data(self, const unsigned char* data, Py_ssize_t position, Py_ssize_t size) except -1
+    @cython.locals(byte=int)
+    cdef Py_ssize_t _pass_line(self, const unsigned char* data, Py_ssize_t position, Py_ssize_t size) except -1
+    cdef _complete(self)

@@ -1,0 +1,298 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, annotation_typing=False, embedsignature=False
+"""Where the requests of a Redis client end, and which of them may share a connection: found without copying a byte.
+
+The same source is compiled with Cython, which finds the types in `requests.pxd`; the rules are those of `wire.scan`.
+What a request costs, it costs per argument, never per byte of one.
+
+Where one request ends and the next begins must be what the server behind us will take it for: whoever could make the
+two differ would have his bytes run as another client's request on a connection that they share. So what a server
+would overlook (a sign, a leading zero, anything in the place of a CRLF) is refused here.
+"""
+
+from __future__ import annotations
+
+from ambassador.errors import ClientError, Reason
+
+# Why a walk stopped.
+BOUNDARY, INSIDE, SPECIAL, LARGE = 0, 1, 2, 3
+
+# A request whose code is below shares a connection, and its code is its kind.
+PLAIN = 16
+# What is special because of how it was written; other codes come from the classes.
+EMPTY, INLINE, UNKNOWN = 253, 254, 255
+UNNAMED = -1
+
+# Bounds of Redis: PROTO_INLINE_MAX_SIZE, proto-max-bulk-len by default, and the most arguments until Redis 7.
+MAX_LINE = 1 << 16
+MAX_BULK = 1 << 29
+MAX_WORDS = 1 << 20
+# No command's name is longer.
+MAX_NAME = 64
+# The shortest argument: `$0`, CRLF, CRLF.
+SHORTEST = 6
+NEVER = 1 << 62
+
+# What the next byte belongs to.
+FIRST, COUNT, DOLLAR, LENGTH, NAME, DATA, LINE = 0, 1, 2, 3, 4, 5, 6
+# A number that is still being read is at least 0, or nothing yet, a minus, -1, or already followed by its CR.
+NOTHING, MINUS, MINUS_ONE, ENDED = -1, -2, -3, -4
+
+CR, LF, ZERO, NINE, STAR, SIGN = 0x0D, 0x0A, 0x30, 0x39, 0x2A, 0x2D
+DOLLAR_SIGN = 0x24
+
+
+class Requests:
+    """Walks what one client sends; the bytes may be cut anywhere, and none is looked at twice.
+
+    After `advance`, also when it raised, `count`, `kinds`, `mixed`, `kind` and `begun` tell what is in front.
+
+    Attributes:
+        classes: upper-case name of a command → code, 0 to 255. Replace it as a whole; it is read anew for the next
+            name.
+        large: a request known to be longer is told of, in bytes; it counts from the next request on.
+        count: plain requests, that is with a code below `PLAIN`, completed by the last `advance`.
+        kinds: their kinds (codes) in order are its first `count` bytes.
+        mixed: they were not all of one kind.
+        kind: of the last plain request completed, whenever that was.
+        stop: `BOUNDARY`: the chunk ended with a request. `INSIDE`: it ended within one. `SPECIAL`: behind a request
+            that is not plain. `LARGE`: within a request that is longer than `large`; told once, at the earliest when
+            its name is known. It is then walked and counted like any other.
+        begun: unless `BOUNDARY`, the offset at which the request in question began; 0 if in an earlier chunk.
+        code: unless `BOUNDARY`, the code of that request: from `classes`, or `UNKNOWN`, `INLINE` (a line; it may be
+            empty), `EMPTY` (no arguments, which a server passes over); -1 while its name is not there.
+        inline: that request is a line.
+    """
+
+    __slots__ = (
+        "_before", "_known", "_known_code", "_known_in", "_left", "_limit", "_name", "_number", "_origin", "_phase",
+        "_value", "_words", "begun", "classes", "code", "count", "inline", "kind", "kinds", "large", "mixed", "stop",
+    )  # fmt: skip
+
+    def __init__(self, classes: dict[bytes, int], large: int = NEVER) -> None:
+        self.classes = classes
+        self.large = large
+        self.count = 0
+        self.kinds = bytearray(64)
+        self.mixed = False
+        self.kind = 0
+        self.stop = BOUNDARY
+        self.begun = 0
+        self.code = UNNAMED
+        self.inline = False
+        self._phase = FIRST
+        self._number = NOTHING
+        self._value = 0
+        self._words = 0
+        self._left = 0
+        self._limit = NEVER
+        self._before = 0
+        self._origin = 0
+        self._name = b""
+        self._known = b""
+        self._known_code = UNKNOWN
+        self._known_in: dict[bytes, int] | None = None
+
+    def advance(self, chunk: bytes, start: int) -> int:
+        """Walk on in `chunk` from `start`, until something is to be told.
+
+        Args:
+            chunk: what came next.
+            start: 0, or where the last walk stopped in the same chunk.
+
+        Returns:
+            The offset at which it stopped: the chunk's length for `BOUNDARY` and `INSIDE`.
+
+        Raises:
+            ClientError: what no server would understand, or not all alike; its text is the server's, without `ERR`.
+                The walk is over then.
+        """
+        data = chunk  # a pointer, when compiled
+        size = len(chunk)
+        position = start
+        self.count = 0
+        self.mixed = False
+        self.stop = INSIDE
+        self._origin = start
+        if start == 0:
+            self.begun = 0
+        while position < size and self.stop == INSIDE:
+            phase = self._phase
+            if phase == DATA:
+                position = self._pass_data(data, position, size)
+            elif phase in (LENGTH, COUNT):
+                position = self._read_number(data, position, size)
+            elif phase == NAME:
+                position = self._read_name(data, position, size)
+            elif phase == LINE:
+                position = self._pass_line(data, position, size)
+            else:
+                position = self._begin(data[position], position)
+        if self._phase != FIRST:
+            self._before += position - self._origin
+        elif self.stop == INSIDE:
+            self.stop = BOUNDARY
+        return position
+
+    def _begin(self, byte: int, position: int) -> int:
+        """The first byte of a request, or of an argument."""
+        if self._phase == DOLLAR:
+            if byte != DOLLAR_SIGN:
+                raise _bad(f"expected '$', got {chr(byte)!a}")
+            self._phase = LENGTH
+            return position + 1
+        self.begun = self._origin = position
+        self._before = 0
+        self._limit = self.large
+        self.inline = byte != STAR
+        if self.inline:
+            self.code = INLINE
+            self._phase = LINE
+            return position
+        self.code = UNNAMED
+        self._phase = COUNT
+        return position + 1
+
+    def _read_number(self, data: bytes, position: int, size: int) -> int:
+        """A count or a length with its CRLF, as far as it is there."""
+        number = self._number
+        while position < size:
+            byte = data[position]
+            position += 1
+            if ZERO <= byte <= NINE and (number > 0 or number == NOTHING):
+                number = byte - ZERO if number == NOTHING else number * 10 + byte - ZERO
+                if number > MAX_BULK:
+                    raise _bad_number(self._phase)
+            elif byte == CR and (number >= 0 or number == MINUS_ONE):
+                self._value = number
+                number = ENDED
+            elif byte == LF and number == ENDED:
+                self._number = NOTHING
+                if self._phase == COUNT:
+                    self._counted()
+                else:
+                    self._measured(position)
+                return position
+            elif byte == SIGN and number == NOTHING:
+                number = MINUS
+            elif byte == ZERO + 1 and number == MINUS:
+                number = MINUS_ONE
+            else:
+                raise _bad_number(self._phase)
+        self._number = number
+        return position
+
+    def _counted(self) -> None:
+        """The number of arguments is known."""
+        if self._value > MAX_WORDS:
+            raise _bad_number(COUNT)
+        self._words = self._value
+        self._phase = DOLLAR
+        if self._value <= 0:
+            self.code = EMPTY
+            self._complete()
+
+    def _measured(self, position: int) -> None:
+        """The length of an argument is known; its first byte would be at `position`."""
+        if self._value < 0:
+            raise _bad_number(LENGTH)
+        self._left = self._value + 2
+        self._phase = DATA
+        if self.code == UNNAMED:
+            if self._value <= MAX_NAME:
+                self._phase = NAME
+                return
+            self.code = UNKNOWN
+        self._judge_size(position)
+
+    def _judge_size(self, position: int) -> None:
+        if self._before + position - self._origin + self._left + SHORTEST * (self._words - 1) > self._limit:
+            self._limit = NEVER
+            self.stop = LARGE
+
+    def _read_name(self, data: bytes, position: int, size: int) -> int:
+        end = position + self._left - 2
+        if end > size:
+            self._name += data[position:size]
+            self._left -= size - position
+            return size
+        if self._name:
+            name = self._name + data[position:end]
+            self._name = b""
+            self.code = self._look_up(name, 0, len(name))
+        else:
+            self.code = self._look_up(data, position, end)
+        self._left = 2
+        self._phase = DATA
+        self._judge_size(end)
+        return end
+
+    def _look_up(self, data: bytes, start: int, end: int) -> int:
+        """The code of a name, as the client wrote it."""
+        known = self._known
+        if self._known_in is self.classes and end - start == len(known):
+            at = 0
+            while start + at < end and data[start + at] == known[at]:
+                at += 1
+            if start + at == end:
+                return self._known_code
+        self._known = data[start:end]
+        self._known_in = self.classes
+        self._known_code = self.classes.get(self._known.upper(), UNKNOWN)
+        return self._known_code
+
+    def _pass_data(self, data: bytes, position: int, size: int) -> int:
+        """An argument's bytes and its CRLF, as far as they are there."""
+        left = self._left
+        end = position + left
+        if end > size:
+            if end == size + 1 and data[size - 1] != CR:
+                raise _bad("expected CRLF behind an argument")
+            self._left = end - size
+            return size
+        if data[end - 1] != LF or (left > 1 and data[end - 2] != CR):
+            raise _bad("expected CRLF behind an argument")
+        self._words -= 1
+        self._phase = DOLLAR
+        if self._words == 0:
+            self._complete()
+        return end
+
+    def _pass_line(self, data: bytes, position: int, size: int) -> int:
+        """An inline command, to its LF."""
+        while position < size:
+            byte = data[position]
+            position += 1
+            if self._before + position - self._origin > MAX_LINE:
+                raise _bad("too big inline request")
+            if byte == LF:
+                self._complete()
+                break
+        return position
+
+    def _complete(self) -> None:
+        """A request has ended."""
+        self._phase = FIRST
+        code = self.code
+        if code >= PLAIN:
+            self.stop = SPECIAL
+            return
+        if self.count == len(self.kinds):
+            self.kinds.extend(bytes(self.count))
+        self.kinds[self.count] = code
+        if self.count and code != self.kind:
+            self.mixed = True
+        self.kind = code
+        self.count += 1
+
+
+def _bad_number(phase: int) -> ClientError:
+    return _bad("invalid multibulk length" if phase == COUNT else "invalid bulk length")
+
+
+def _bad(what: str) -> ClientError:
+    return ClientError(Reason.BAD_MESSAGE, f"Protocol error: {what}")
+
+
+# Types hide these, when compiled.
+globals().update(BOUNDARY=BOUNDARY, INSIDE=INSIDE, SPECIAL=SPECIAL, LARGE=LARGE)
+globals().update(PLAIN=PLAIN, EMPTY=EMPTY, INLINE=INLINE, UNKNOWN=UNKNOWN)
