@@ -12,6 +12,9 @@ from ambassador.telemetry import redaction
 from tests.support import leaks
 from tests.support.certificates import Authority
 from tests.support.postgres import TLS_VERSIONS, VERSIONS, PostgresServer, Servers
+from tests.support.sentinels import Sentinels
+from tests.support.valkey import ValkeyServer, ValkeyServers, program
+from tests.support.valkey_cluster import ValkeyCluster
 
 pytest_plugins = ["tests.support.nonempty", "tests.support.telltale"]
 
@@ -103,3 +106,43 @@ def postgres17(servers: Servers) -> PostgresServer:
 def postgres17_tls(servers: Servers) -> PostgresServer:
     """The shared PostgreSQL 17 with TLS."""
     return servers.get(17, tls=True)
+
+
+@pytest.fixture(scope="session")
+def valkeys(authority: Authority) -> Iterator[ValkeyServers]:
+    """Real Valkey and Redis servers by kind, started when first asked for and stopped at the end of the run."""
+    found = ValkeyServers(authority)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def valkey(valkeys: ValkeyServers) -> ValkeyServer:
+    """The shared Valkey 9; make a user of your own with `new_account`."""
+    return valkeys.get("valkey9")
+
+
+@pytest.fixture(params=[pytest.param("redis7", marks=pytest.mark.apt)])
+def redis7(valkeys: ValkeyServers) -> ValkeyServer:
+    """The shared Redis 7 without TLS."""
+    return valkeys.get("redis7")
+
+
+@pytest.fixture(params=[pytest.param("redis7-tls", marks=pytest.mark.apt)])
+def redis_tls(valkeys: ValkeyServers) -> ValkeyServer:
+    """The shared Redis 7 with TLS; it may be shown a client certificate of the run's authority."""
+    return valkeys.get("redis7", tls=True)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[ValkeyCluster]:
+    """A shared cluster of six Valkey 9; a test that moves slots or kills a node makes one of its own."""
+    with ValkeyCluster(program("valkey9"), shared=True) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def sentinels() -> Iterator[Sentinels]:
+    """A shared Valkey 9 with two replicas and three Sentinels; a test that needs another master makes its own."""
+    with Sentinels(program("valkey9"), shared=True) as found:
+        yield found

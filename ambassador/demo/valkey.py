@@ -6,10 +6,11 @@ import hashlib
 import platform
 import secrets
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 
 from ambassador.demo.distributions import NotInstalled
 from ambassador.demo.resp import Conversation, Refused, Reply
@@ -72,6 +73,7 @@ class ValkeyServer(Server):
             `tls-auth-clients yes` among the settings.
         everyone: whether the user `default` exists, without a password and with every right.
         requirepass: the password of `default`, and no file of users: as servers were protected before they had users.
+        accounts: users that are there from the start, password by name, with every right.
         sentinel: whether it runs as a Sentinel.
 
     Attributes:
@@ -89,6 +91,7 @@ class ValkeyServer(Server):
         certificates: Certificates | None = None,
         everyone: bool = False,
         requirepass: str | None = None,
+        accounts: Mapping[str, str] = MappingProxyType({}),
         sentinel: bool = False,
     ) -> None:
         self.program = packaged() if program is None else program
@@ -98,8 +101,8 @@ class ValkeyServer(Server):
         self._certificates = certificates
         self._everyone = everyone
         self._requirepass = requirepass
+        self._accounts = {CONTROL: secrets.token_urlsafe(24), **accounts}
         self._sentinel = sentinel
-        self._secret = secrets.token_urlsafe(24)
         self._prepared_for: int | None = None
 
     @property
@@ -158,7 +161,7 @@ class ValkeyServer(Server):
         """
         try:
             with Conversation(self.socket, timeout=timeout) as conversation:
-                conversation.ask("AUTH", CONTROL, self._secret)
+                conversation.ask("AUTH", CONTROL, self._accounts[CONTROL])
                 return conversation.ask(*words)
         except Refused as error:
             raise ServerFailed(f"{words[0]}: {error}") from None
@@ -207,7 +210,8 @@ class ValkeyServer(Server):
             self.ask("CONFIG", "REWRITE")
 
     def _first_users(self) -> Iterator[str]:
-        yield f"user {CONTROL} on {digest(self._secret)} {EVERYTHING}"
+        for name, password in self._accounts.items():
+            yield f"user {name} on {digest(password)} {EVERYTHING}"
         if self._requirepass is None:
             yield f"user default on nopass {EVERYTHING}" if self._everyone else "user default off"
 

@@ -12,7 +12,7 @@ from ambassador.demo import valkey
 from ambassador.demo.distributions import NotInstalled
 from ambassador.demo.resp import Conversation, Refused
 from ambassador.demo.servers import ServerFailed
-from ambassador.demo.valkey import ValkeyServer, digest, packaged, quoted
+from ambassador.demo.valkey import CONTROL, ValkeyServer, digest, packaged, quoted
 from tests.support.leaks import SHARED_CHILDREN
 
 
@@ -81,7 +81,7 @@ def test_its_files_and_its_socket_are_ours_alone(own: ValkeyServer) -> None:
 
 def test_no_password_stands_on_its_command_line(own: ValkeyServer) -> None:
     words = Path(f"/proc/{own.pid}/cmdline").read_bytes() + Path(f"/proc/{own.pid}/environ").read_bytes()
-    assert own._secret.encode() not in words
+    assert own._accounts[CONTROL].encode() not in words
 
 
 def test_nobody_gets_in_without_a_user(own: ValkeyServer) -> None:
@@ -143,6 +143,11 @@ def test_users_outlive_a_kill_and_data_does_not() -> None:
             server.ask("GET", "key")
         server.start()
         assert (server.port, lets_in(server, "kept", "pass"), server.ask("GET", "key")) == (port, True, None)
+
+
+def test_accounts_are_there_from_the_start() -> None:
+    with ValkeyServer(accounts={"early": "pass"}) as server:
+        assert lets_in(server, "early", "pass")
 
 
 def test_it_may_be_protected_by_a_password_alone() -> None:
