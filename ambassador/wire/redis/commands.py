@@ -178,7 +178,7 @@ def _words(value: object) -> frozenset[str]:
 def _pairs(value: object) -> dict[bytes, object]:
     """A map of names, as RESP3 or RESP2 has it."""
     if isinstance(value, Map):
-        return {key: item for key, item in value if isinstance(key, bytes)}
+        return {key: item for key, item in value.pairs if isinstance(key, bytes)}
     items = value if isinstance(value, list) else []
     return {key: item for key, item in zip(items[::2], items[1::2], strict=False) if isinstance(key, bytes)}
 

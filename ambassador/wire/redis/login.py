@@ -81,7 +81,7 @@ def judge_auth(answer: Value) -> None:
     raise UpstreamError(reason, f"{text} ({word})", code=word)
 
 
-_NO_PASSWORD_THERE = (
+_NONE_WANTED = (
     "the server's default user needs no password, but one is configured: remove it here, set one there, or configure "
     "the name of the user that it belongs to"
 )
@@ -91,7 +91,7 @@ def _why_refused(line: bytes, word: str) -> tuple[Reason, str]:
     if word in {"WRONGPASS", "NOAUTH", "NOPERM"} or line.startswith(b"ERR invalid password"):
         return Reason.UPSTREAM_LOGIN_REFUSED, "the server refused the user name or the password"
     if b"without any password configured" in line or b"no password is set" in line:
-        return Reason.UPSTREAM_REJECTED, _NO_PASSWORD_THERE
+        return Reason.UPSTREAM_REJECTED, _NONE_WANTED
     if line.startswith(b"ERR wrong number of arguments"):
         text = "the server is older than Redis 6 and knows no users: configure a password without a user name"
         return Reason.UPSTREAM_UNSUPPORTED, text
@@ -221,7 +221,7 @@ class ClientLogin:
 def _parse_facts(answer: Value) -> Pairs:
     """What `HELLO` answers, in RESP2 or RESP3."""
     if isinstance(answer, Map):
-        return list(answer)
+        return answer.pairs
     if not isinstance(answer, list) or len(answer) % 2:
         raise bad_message("the answer to HELLO is not a map")
     return list(zip(answer[::2], answer[1::2], strict=True))
@@ -304,7 +304,7 @@ def hello_reply(pairs: Pairs, protocol: Protocol, client_id: int) -> bytes:
     told = {key: ours.get(key, value) for key, value in pairs if isinstance(key, bytes)}
     if protocol == 3 and b"modules" in told:
         told[b"modules"] = _as_maps(told[b"modules"])
-    return encode(Map(told.items()), protocol)
+    return encode(Map(list(told.items())), protocol)
 
 
 def _as_maps(modules: Value) -> Value:
@@ -313,6 +313,4 @@ def _as_maps(modules: Value) -> Value:
 
 
 def _as_map(module: Value) -> Value:
-    if isinstance(module, Map) or not isinstance(module, list):
-        return module
-    return Map(zip(module[::2], module[1::2], strict=False))
+    return Map(list(zip(module[::2], module[1::2], strict=False))) if isinstance(module, list) else module

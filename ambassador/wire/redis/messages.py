@@ -49,10 +49,11 @@ class Verbatim:
     text: bytes
 
 
-class Map(list[tuple["Value", "Value"]]):
+@dataclass(slots=True)
+class Map:
     """A map in the server's order (RESP3 `%`); RESP2 has arrays of twice the length instead."""
 
-    __slots__ = ()
+    pairs: list[tuple[Value, Value]]
 
 
 class Set(list["Value"]):
@@ -205,7 +206,7 @@ def null(protocol: Protocol) -> bytes:
 
 def encode(value: Encodable, protocol: Protocol) -> bytes:
     """Any value, with what RESP2 lacks said in what it has."""
-    if isinstance(value, list | tuple | dict):
+    if isinstance(value, list | tuple | dict | Map):
         return _encode_many(value, protocol)
     if isinstance(value, int):
         return _encode_integer(value, protocol)
@@ -229,11 +230,12 @@ def _encode_text(value: bytes | str | Error | Verbatim, protocol: Protocol) -> b
 
 
 def _encode_many(
-    value: Sequence[Encodable] | dict[bytes, Encodable] | dict[str, Encodable], protocol: Protocol
+    value: Sequence[Encodable] | dict[bytes, Encodable] | dict[str, Encodable] | Map, protocol: Protocol
 ) -> bytes:
-    if isinstance(value, Map | dict):
-        pairs = value.items() if isinstance(value, dict) else value
-        return mapping(((encode(key, protocol), encode(item, protocol)) for key, item in pairs), protocol)
+    if isinstance(value, Map):
+        return mapping(((encode(key, protocol), encode(item, protocol)) for key, item in value.pairs), protocol)
+    if isinstance(value, dict):
+        return mapping(((encode(key, protocol), encode(item, protocol)) for key, item in value.items()), protocol)
     items = [encode(item, protocol) for item in value]
     if protocol == 3 and isinstance(value, Push):
         return push(items)
@@ -356,7 +358,7 @@ class Decoder:
         if sign == 0x7C:  # an attribute, which says something of the value behind it
             return self.value(offset, depth + 1)
         if sign == 0x25:
-            return Map(zip(items[::2], items[1::2], strict=True)), offset
+            return Map(list(zip(items[::2], items[1::2], strict=True))), offset
         return (items if sign == 0x2A else Set(items) if sign == 0x7E else Push(items)), offset
 
 
