@@ -60,7 +60,7 @@ image: ## the container image, with whichever builder there is
 	done; echo "no docker, podman or buildah here" >&2; exit 1
 
 # Programs that only Debian's packages bring; tests that need one of them are skipped, with the reason, without it.
-APT = postgresql-15 pgbouncer haproxy prometheus openssl nodejs npm chromium
+APT = postgresql-15 pgbouncer redis-server redis-tools nutcracker haproxy prometheus openssl nodejs npm chromium
 apt: ## install the programs that only Debian brings: servers and clients to test against
 	@echo "Debian starts the services among these when it installs them."
 	$(if $(filter 0,$(shell id -u)),,sudo )apt-get install --yes --no-install-recommends $(APT)
