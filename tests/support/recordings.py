@@ -6,6 +6,7 @@ bytes in hexadecimal digits.
     login     a client's login with our ServerLogin, whose nonce was `server-nonce`
     session   what followed, with PostgreSQL 17 behind
     upstream  our ClientLogin's login with PostgreSQL 17, with the nonce `client-nonce`
+    redis     a client's whole connection with Valkey 9; paths in what the server said are made x's
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Literal
 
 DIRECTORY = Path(__file__).parents[1] / "fuzz" / "recordings"
 
-Part = Literal["login", "session", "upstream"]
+Part = Literal["login", "session", "upstream", "redis"]
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from unittest import mock
@@ -16,7 +17,7 @@ from ambassador.wire.scan import PostgresWalk
 TWINS = ("pure", "compiled")
 
 
-def _from_source(name: str, path: Path) -> ModuleType:
+def _load(name: str, path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
@@ -25,20 +26,32 @@ def _from_source(name: str, path: Path) -> ModuleType:
     return module
 
 
-SOURCE = _from_source("ambassador.wire.scan", Path(scan.__file__).with_name("scan.py"))
-"""The module `scan` as it is written, with its constants, which the compiled one keeps to itself."""
+@cache
+def source_of(module: ModuleType) -> ModuleType:
+    """A module as it is written, with its constants, which a compiled one keeps to itself."""
+    assert module.__file__ is not None
+    path = Path(module.__file__)
+    return _load(module.__name__, path.with_name(f"{path.name.partition('.')[0]}.py"))
+
+
+def twin_of(module: ModuleType, twin: str) -> ModuleType:
+    """A module as the twin has it; skips the test where the compiled one was not built."""
+    if twin == "pure":
+        return source_of(module)
+    if str(module.__file__).endswith(".py"):
+        pytest.skip("there is no compiled twin here: it was not built (pip install .), or AMBASSADOR_PURE is set")
+    return module
+
+
+SOURCE = source_of(scan)
 
 
 def walk_class(twin: str) -> type[PostgresWalk]:
     """`PostgresWalk` as the twin has it; skips the test where the compiled one was not built."""
-    if twin == "pure":
-        return SOURCE.PostgresWalk  # type: ignore[no-any-return]  # a module loaded by hand has no types
-    if scan.SCAN == "pure":
-        pytest.skip("there is no compiled twin here: it was not built (pip install .), or AMBASSADOR_PURE is set")
-    return scan.PostgresWalk
+    return twin_of(scan, twin).PostgresWalk  # type: ignore[no-any-return]  # a module loaded by hand has no types
 
 
 def tracker_module(twin: str) -> ModuleType:
     """The module `tracker`, made anew upon that twin."""
     with mock.patch.object(scan, "PostgresWalk", walk_class(twin)):
-        return _from_source(tracker.__name__, Path(tracker.__file__))
+        return _load(tracker.__name__, Path(tracker.__file__))

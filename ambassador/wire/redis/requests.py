@@ -293,6 +293,6 @@ def _bad(what: str) -> ClientError:
     return ClientError(Reason.BAD_MESSAGE, f"Protocol error: {what}")
 
 
-# Types hide these, when compiled.
-globals().update(BOUNDARY=BOUNDARY, INSIDE=INSIDE, SPECIAL=SPECIAL, LARGE=LARGE)
-globals().update(PLAIN=PLAIN, EMPTY=EMPTY, INLINE=INLINE, UNKNOWN=UNKNOWN)
+# Their types hide these from Python, when compiled.
+globals().update(BOUNDARY=BOUNDARY, INSIDE=INSIDE, SPECIAL=SPECIAL, LARGE=LARGE, PLAIN=PLAIN, NEVER=NEVER)
+globals().update(EMPTY=EMPTY, INLINE=INLINE, UNKNOWN=UNKNOWN)
