@@ -16,7 +16,7 @@ REDACTED: Final = b"(redacted)"  # the server's own word, in its log of slow com
 _USERS: Final = frozenset({b"masteruser", b"primaryuser", b"tls-auth-clients-user"})
 _USER_FIELD = re.compile(rb"(?<= user=)[^ \n]*")
 _HIDING: Final = frozenset({b"CONFIG|GET", b"CLIENT|LIST", b"CLIENT|INFO", b"SLOWLOG|GET", b"COMMANDLOG|GET"})
-_TELLING: Final = frozenset({b"AUTH", b"HELLO", b"CONFIG", b"ACL", b"MIGRATE", b"SENTINEL"})
+_TELLING: Final = frozenset({b"AUTH", b"HELLO", b"MIGRATE", b"CONFIG|SET", b"ACL|SETUSER", b"SENTINEL|SET"})
 
 
 def is_secret(name: bytes) -> bool:
@@ -76,7 +76,8 @@ def redact_clients(text: bytes, ours: bytes, shown: bytes) -> bytes:
 def redact_log(answer: Value) -> Value:
     """The answer to SLOWLOG GET or COMMANDLOG GET, without the arguments of commands that carry credentials.
 
-    A server before Redis 6 writes the password of AUTH into it.
+    A server before Redis 6 writes the password of AUTH into it. Newer ones redact it themselves, and such an entry
+    stays as it is.
     """
     if not isinstance(answer, list):
         return answer
@@ -85,9 +86,15 @@ def redact_log(answer: Value) -> Value:
 
 def _redacted_entry(entry: Value) -> Value:
     match entry:
-        case [number, time, duration, [bytes(name), *arguments], *rest] if bytes(name).upper() in _TELLING:
+        case [number, time, duration, [bytes(name), *arguments], *rest] if _tells([name, *arguments]):
             return [number, time, duration, [name, *(REDACTED for _ in arguments)], *rest]
     return entry
+
+
+def _tells(words: list[Value]) -> bool:
+    """Whether a command in the log carries a credential."""
+    names = [word.upper() for word in words[:2] if isinstance(word, bytes)]
+    return (names[0] in _TELLING or b"|".join(names) in _TELLING) and REDACTED not in words
 
 
 def redact_error(line: bytes, ours: bytes, shown: bytes) -> bytes:
