@@ -50,7 +50,7 @@ fuzz: ## garbage for every wire machine, far more of it than in `make test` (FUZ
 	$(ready) test
 	@FUZZ=$(FUZZ) exec .venv/bin/python -m pytest tests/fuzz --timeout 7200 $(ARGS)
 
-bench: ## side by side with the peers: CPU per transaction, memory per session
+bench: ## side by side with the peers: CPU, memory (ARGS="postgres" or "redis --short": a part)
 	$(ready) bench
 	@exec .venv/bin/python -m tests.bench $(ARGS)
 

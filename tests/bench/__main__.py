@@ -1,4 +1,4 @@
-"""python -m tests.bench [--seconds N] [--rounds N]: measures, and prints tables."""
+"""python -m tests.bench [postgres | redis | all] [--seconds N] [--rounds N] ...: measures, and prints tables."""
 
 from __future__ import annotations
 
@@ -6,117 +6,34 @@ import argparse
 import resource
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, ExitStack
-from dataclasses import replace
 from pathlib import Path
-from statistics import median
 
-from ambassador.demo.distributions import find
-from ambassador.demo.postgres import PostgresServer
-from ambassador.demo.servers import Certificates
 from ambassador.wire.scan import SCAN
-from tests.bench import idle, peers
-from tests.bench.load import CLIENTS, Cost, pgbench
-from tests.bench.peers import Backend, Missing, Peer
-from tests.support.certificates import Authority
+from tests.bench import postgres, redis
 
-Start = Callable[[Path, Backend], AbstractContextManager[Peer]]
-EVERYONE: tuple[Start, ...] = (peers.ambassador, peers.pgbouncer, peers.haproxy, peers.envoy)
-REFERENCE = "pgbouncer"
-PASSWORD = "bench-password-of-no-account"
+OPEN_FILES = 65536
 
 
 def main() -> int:
-    """Run everything; exit code 0, or 1 where the reference is missing."""
+    """Run what was asked for; exit code 0."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench")
-    parser.add_argument("--seconds", type=int, default=5, help="of each run")
+    parser.add_argument("what", nargs="?", choices=("postgres", "redis", "all"), default="all")
+    parser.add_argument("--seconds", type=int, help="of each run; 5 for PostgreSQL, 2 for Redis")
     parser.add_argument("--rounds", type=int, default=3, help="of each row; the median counts")
+    parser.add_argument("--short", action="store_true", help="Redis: only the rows that have a target")
+    parser.add_argument("--server", choices=("redis7", "valkey9"), default="redis7", help="Redis: valkey9 has no TLS")
     words = parser.parse_args()
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(65536, resource.getrlimit(resource.RLIMIT_NOFILE)[1]),) * 2)
-    with ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-", dir="/tmp")))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(OPEN_FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[1]),) * 2)
+    print(f"scan: {SCAN}")
+    with tempfile.TemporaryDirectory(prefix="bench-", dir="/tmp") as name:
+        directory = Path(name)
         directory.chmod(0o755)
-        authority = Authority(directory)
-        pair = authority.server("localhost", "127.0.0.1")
-        # Trusting, because a client behind a proxy that only copies cannot take part in SCRAM-SHA-256-PLUS.
-        hba = ("host all all 127.0.0.1/32 trust",)
-        server = PostgresServer(find(17), hba=hba, certificates=Certificates(pair.cert, pair.key))
-        stack.enter_context(server)
-        server.create_role("bench", PASSWORD)
-        server.create_database("bench", "bench")
-        backend = Backend(server.port, "bench", PASSWORD, "bench")
-        fill(server, backend)
-        print(f"scan: {SCAN}; {CLIENTS} clients, {words.rounds} rounds of {words.seconds} s, alternating\n")
-        for title, behind in (("plain upstream", backend), ("TLS upstream", replace(backend, ca=authority.file))):
-            compare(title, directory, behind, server.tool("pgbench"), seconds=words.seconds, rounds=words.rounds)
-    weigh()
+        if words.what != "redis":
+            postgres.measure(directory, seconds=words.seconds or 5, rounds=words.rounds)
+        if words.what != "postgres":
+            rows = redis.SHORT if words.short else redis.ROWS
+            redis.measure(directory, words.server, rows, seconds=words.seconds or 2, rounds=words.rounds)
     return 0
-
-
-def fill(server: PostgresServer, backend: Backend) -> None:
-    """pgbench's tables."""
-    server.psql(
-        "CREATE TABLE pgbench_accounts (aid int PRIMARY KEY, bid int, abalance int, filler char(84));"
-        "INSERT INTO pgbench_accounts SELECT n, 1, 0, '' FROM generate_series(1, 100000) n;"
-        "CREATE TABLE pgbench_branches (bid int PRIMARY KEY, bbalance int, filler char(88));"
-        "INSERT INTO pgbench_branches VALUES (1, 0, '');"
-        "CREATE TABLE pgbench_tellers (tid int PRIMARY KEY, bid int, tbalance int, filler char(84));"
-        "GRANT SELECT ON ALL TABLES IN SCHEMA public TO PUBLIC; ANALYZE;",
-        database=backend.database,
-    )
-
-
-def compare(title: str, directory: Path, backend: Backend, tool: Path, *, seconds: int, rounds: int) -> None:
-    """One table: every peer and none, simple and prepared statements."""
-    with ExitStack() as stack:
-        running = started(stack, EVERYONE, directory, backend)
-        for prepared in (False, True):
-            costs: dict[str, list[Cost]] = {name: [] for name in ("direct", *(peer.name for peer in running))}
-            for _ in range(rounds):
-                for peer in (None, *running):
-                    name = "direct" if peer is None else peer.name
-                    costs[name].append(pgbench(tool, backend, peer, prepared=prepared, seconds=seconds))
-            print(f"{title}, {'-M prepared' if prepared else 'simple'}")
-            show(costs)
-    for peer in running:
-        if peer.name != "ambassador":
-            print(f"--- {peer.name}\n{peer.configuration}")
-
-
-def started(stack: ExitStack, starts: Iterable[Start], directory: Path, backend: Backend) -> list[Peer]:
-    """The peers that are installed; the others are named."""
-    running = []
-    for start in starts:
-        try:
-            running.append(stack.enter_context(start(directory, backend)))
-        except Missing as error:
-            print(f"left out {start.__name__}: it needs {error}")
-    return running
-
-
-def show(costs: dict[str, list[Cost]]) -> None:
-    """A table: the ratio is the median over the rounds of the cost against the reference's in the same round."""
-    print(f"{'':12} {'tx/s':>8} {'CPU us/tx':>10} {'of ' + REFERENCE:>13}")
-    for name, runs in costs.items():
-        rate, cost = median(run.rate for run in runs), median(run.microseconds for run in runs)
-        ratio = "-"
-        if name != "direct" and REFERENCE in costs:
-            pairs = zip(runs, costs[REFERENCE], strict=True)
-            ratio = f"{median(mine.microseconds / theirs.microseconds for mine, theirs in pairs):.2f}"
-        print(f"{name:12} {rate:8.0f} {cost:10.1f} {ratio:>13}")
-    print()
-
-
-def weigh() -> None:
-    """The table of idle sessions."""
-    with ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-", dir="/tmp")))
-        directory.chmod(0o755)
-        backend = Backend(stack.enter_context(idle.stand_in()), "bench", PASSWORD, "bench")
-        print(f"{idle.SESSIONS} idle sessions: resident memory of the proxy")
-        for peer in started(stack, EVERYONE, directory, backend):
-            print(f"{peer.name:12} {idle.kibibytes_per_session(peer, 'bench', 'bench'):8.1f} KiB per session")
 
 
 if __name__ == "__main__":

