@@ -74,7 +74,7 @@ def _collection(rng: random.Random, depth: int, *, pairs: bool) -> bytes:
 
 def _scalar(rng: random.Random) -> bytes:
     data = rng.choice((b"", b"x", b"\r\n", b"$1\r\n", rng.randbytes(rng.choice((3, 40, 700)))))
-    line = rng.choice((b"OK", b"", b"a b", b"message"))
+    line = rng.choice((b"OK", b"", b"a b", b"messages"))
     simple = (
         b"+" + line, b":%d" % rng.randrange(-5, 1 << 40), b"$-1", b"*-1", b"_", b"#t", b",1.5", b",inf",
         b"(%d" % 10**30,

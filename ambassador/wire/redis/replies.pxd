@@ -21,7 +21,7 @@ cdef class Replies:
     cdef readonly int stop
     cdef readonly bint inside
     cdef int _phase, _shape, _item, _naming
-    cdef Py_ssize_t _number, _left, _missing
+    cdef Py_ssize_t _number, _left, _missing, _depth
     cdef list _around
     cdef bytes _word
 

@@ -86,8 +86,8 @@ class Replies:
     """
 
     __slots__ = (
-        "_around", "_item", "_left", "_missing", "_naming", "_number", "_phase", "_shape", "_word", "begun", "done",
-        "each_push", "inside", "stop", "subscribed", "whole",
+        "_around", "_depth", "_item", "_left", "_missing", "_naming", "_number", "_phase", "_shape", "_word", "begun",
+        "done", "each_push", "inside", "stop", "subscribed", "whole",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -103,7 +103,8 @@ class Replies:
         self._number = NOTHING
         self._left = 0
         self._missing = 1
-        self._around: list[int] = []
+        self._around = [0] * MAX_DEPTH
+        self._depth = 0
         self._item = REPLY
         self._naming = UNHEARD
         self._word = b""
@@ -161,7 +162,7 @@ class Replies:
         if byte == ATTRIBUTES:
             return
         self._missing -= 1
-        if not self._around:
+        if self._depth == 0:
             if byte == PUSH_TYPE or (byte == ARRAY and self.subscribed):
                 self._item = PUSH if byte == PUSH_TYPE else REPLY
                 self._naming = EXPECTED
@@ -171,7 +172,7 @@ class Replies:
             raise _bad("a push within another value")
         elif self._naming == HEARD:
             self._naming = UNHEARD
-        elif self._naming == EXPECTED and len(self._around) == 1:
+        elif self._naming == EXPECTED and self._depth == 1:
             self._naming = HEARD if byte in (BULK_STRING, SIMPLE_STRING) else UNHEARD
             self._word = b""
 
@@ -211,9 +212,10 @@ class Replies:
             self._left = number + 2
             self._phase = DATA
         elif number > 0:
-            if len(self._around) == MAX_DEPTH:
+            if self._depth == MAX_DEPTH:
                 raise _bad(f"values nested deeper than {MAX_DEPTH}")
-            self._around.append(self._missing)
+            self._around[self._depth] = self._missing
+            self._depth += 1
             self._missing = 2 * number if self._shape == PAIRS else number
 
     def _pass_data(self, data: bytes, position: int, size: int) -> int:
@@ -270,8 +272,9 @@ class Replies:
 
     def _close(self, position: int, want: int) -> None:
         """A collection, or the item itself, lacks nothing more."""
-        while self._missing == 0 and self._around:
-            self._missing = self._around.pop()
+        while self._missing == 0 and self._depth > 0:
+            self._depth -= 1
+            self._missing = self._around[self._depth]
         if self._missing:
             return
         self._missing = 1

@@ -26,10 +26,13 @@ UNNAMED = -1
 MAX_LINE = 1 << 16
 MAX_BULK = 1 << 29
 MAX_WORDS = 1 << 20
-# No command's name is longer.
+# No command's name is longer; nor is one empty.
 MAX_NAME = 64
 # The shortest argument: `$0`, CRLF, CRLF.
 SHORTEST = 6
+# Digits of a short number; names remembered, a power of two.
+FEW = 6
+KNOWN = 16
 NEVER = 1 << 62
 
 # What the next byte belongs to.
@@ -64,7 +67,7 @@ class Requests:
     """
 
     __slots__ = (
-        "_before", "_known", "_known_code", "_known_in", "_left", "_limit", "_name", "_number", "_origin", "_phase",
+        "_before", "_codes", "_known", "_known_in", "_left", "_limit", "_name", "_number", "_origin", "_phase",
         "_value", "_words", "begun", "classes", "code", "count", "inline", "kind", "kinds", "large", "mixed", "stop",
     )  # fmt: skip
 
@@ -88,9 +91,9 @@ class Requests:
         self._before = 0
         self._origin = 0
         self._name = b""
-        self._known = b""
-        self._known_code = UNKNOWN
-        self._known_in: dict[bytes, int] | None = None
+        self._known = [b""] * KNOWN
+        self._codes = bytearray(KNOWN)
+        self._known_in = classes
 
     def advance(self, chunk: bytes, start: int) -> int:
         """Walk on in `chunk` from `start`, until something is to be told.
@@ -103,8 +106,7 @@ class Requests:
             The offset at which it stopped: the chunk's length for `BOUNDARY` and `INSIDE`.
 
         Raises:
-            ClientError: what no server would understand, or not all alike; its text is the server's, without `ERR`.
-                The walk is over then.
+            ClientError: what servers refuse or may read otherwise, in their words without `ERR`. The walk is over then.
         """
         data = chunk  # a pointer, when compiled
         size = len(chunk)
@@ -116,34 +118,40 @@ class Requests:
         if start == 0:
             self.begun = 0
         while position < size and self.stop == INSIDE:
-            phase = self._phase
-            if phase == DATA:
-                position = self._pass_data(data, position, size)
-            elif phase in (LENGTH, COUNT):
-                position = self._read_number(data, position, size)
-            elif phase == NAME:
-                position = self._read_name(data, position, size)
-            elif phase == LINE:
-                position = self._pass_line(data, position, size)
-            else:
-                position = self._begin(data[position], position)
+            position = self._step(data, position, size)
         if self._phase != FIRST:
             self._before += position - self._origin
         elif self.stop == INSIDE:
             self.stop = BOUNDARY
         return position
 
-    def _begin(self, byte: int, position: int) -> int:
-        """The first byte of a request, or of an argument."""
-        if self._phase == DOLLAR:
-            if byte != DOLLAR_SIGN:
-                raise _bad(f"expected '$', got {chr(byte)!a}")
-            self._phase = LENGTH
-            return position + 1
+    def _step(self, data: bytes, position: int, size: int) -> int:
+        """What comes next, as far as it is there."""
+        phase = self._phase
+        if phase == FIRST:
+            return self._begin(data, position, size)
+        if phase == DATA:
+            return self._pass_data(data, position, size)
+        if phase in (LENGTH, COUNT):
+            return self._read_number(data, position, size)
+        if phase == NAME:
+            return self._read_name(data, position, size)
+        if phase == LINE:
+            return self._pass_line(data, position, size)
+        if data[position] != DOLLAR_SIGN:
+            raise _bad(f"expected '$', got {chr(data[position])!a}")
+        self._phase = LENGTH
+        return position + 1
+
+    def _begin(self, data: bytes, position: int, size: int) -> int:
+        """A request, or its beginning."""
+        end = self._pass_whole(data, position, size)
+        if end > position:
+            return end
         self.begun = self._origin = position
         self._before = 0
         self._limit = self.large
-        self.inline = byte != STAR
+        self.inline = data[position] != STAR
         if self.inline:
             self.code = INLINE
             self._phase = LINE
@@ -151,6 +159,45 @@ class Requests:
         self.code = UNNAMED
         self._phase = COUNT
         return position + 1
+
+    def _pass_whole(self, data: bytes, begin: int, size: int) -> int:
+        """Pass the request that begins here, if it is whole and nothing about it is rare: so are nearly all.
+
+        Returns its end, or else `begin`; then it is to be walked step by step, which takes it for the same.
+        """
+        at = self._read_short(data, begin + 1, size) if data[begin] == STAR else 0
+        words = self._value
+        code = UNNAMED
+        while at and words:
+            if at == size or data[at] != DOLLAR_SIGN:
+                return begin
+            start = self._read_short(data, at + 1, size)
+            end = start + self._value
+            if start == 0 or end + 2 > size or data[end] != CR or data[end + 1] != LF:
+                return begin
+            if code == UNNAMED:
+                code = self._look_up(data, start, end) if end - start <= MAX_NAME else UNKNOWN
+            at = end + 2
+            words -= 1
+        if at == 0 or at - begin > self.large:
+            return begin
+        self.begun = begin
+        self.code = code
+        self.inline = False
+        self._complete()
+        return at
+
+    def _read_short(self, data: bytes, start: int, size: int) -> int:
+        """The end of a number of few digits and its CRLF, with the number in `_value`; 0 if it is anything else."""
+        number = 0
+        at = start
+        while at < size and ZERO <= data[at] <= NINE and at - start < FEW:
+            number = number * 10 + data[at] - ZERO
+            at += 1
+        if at + 1 >= size or data[at] != CR or data[at + 1] != LF or data[start] <= ZERO:
+            return 0
+        self._value = number
+        return at + 2
 
     def _read_number(self, data: bytes, position: int, size: int) -> int:
         """A count or a length with its CRLF, as far as it is there."""
@@ -198,7 +245,7 @@ class Requests:
         self._left = self._value + 2
         self._phase = DATA
         if self.code == UNNAMED:
-            if self._value <= MAX_NAME:
+            if 0 < self._value <= MAX_NAME:
                 self._phase = NAME
                 return
             self.code = UNKNOWN
@@ -227,18 +274,22 @@ class Requests:
         return end
 
     def _look_up(self, data: bytes, start: int, end: int) -> int:
-        """The code of a name, as the client wrote it."""
-        known = self._known
-        if self._known_in is self.classes and end - start == len(known):
+        """The code of a name, as the client wrote it; of those it writes often, it is remembered."""
+        if self._known_in is not self.classes:
+            self._known_in = self.classes
+            self._known = [b""] * KNOWN
+        slot = (data[start] + data[end - 1] + end - start) & (KNOWN - 1)
+        known = self._known[slot]
+        if end - start == len(known):
             at = 0
             while start + at < end and data[start + at] == known[at]:
                 at += 1
             if start + at == end:
-                return self._known_code
-        self._known = data[start:end]
-        self._known_in = self.classes
-        self._known_code = self.classes.get(self._known.upper(), UNKNOWN)
-        return self._known_code
+                return self._codes[slot]
+        name = data[start:end]
+        self._known[slot] = name
+        self._codes[slot] = self.classes.get(name.upper(), UNKNOWN)
+        return self._codes[slot]
 
     def _pass_data(self, data: bytes, position: int, size: int) -> int:
         """An argument's bytes and its CRLF, as far as they are there."""

@@ -11,7 +11,7 @@ from tests.support.splits import every_split
 from tests.support.twins import TWINS, source_of, twin_of
 
 READ, WRITE, OTHER, MULTI = 0, 1, 15, 16
-CLASSES = {b"GET": READ, b"SET": WRITE, b"PING": OTHER, b"MULTI": MULTI, b"N" * 64: READ, b"": WRITE}
+CLASSES = {b"GET": READ, b"SET": WRITE, b"PING": OTHER, b"MULTI": MULTI, b"N" * 64: READ}
 
 GET = request(b"GET", b"key")
 SET = request(b"SET", b"key", b"value")
@@ -92,7 +92,7 @@ def test_a_name_is_known_in_any_spelling(requests: Requests, name: bytes) -> Non
 
 
 def test_names_are_told_apart_to_the_last_byte(requests: Requests) -> None:
-    names = [b"GET", b"GEX", b"GET", b"GETX", b"XET", b"get", b"GE", b"", b"GET"]
+    names = [b"GET", b"GEX", b"GET", b"GETX", b"XET", b"GET\0", b"G\0T", b"GET", b"get", b"GE", b"", b"EGT", b"GET"]
     codes = [CLASSES.get(name.upper(), UNKNOWN) for name in names]
     told = events(requests, b"".join(map(request, names)))
     assert [event[3] if event[0] == "special" else event[1] for event in told[:-1]] == codes
@@ -131,7 +131,8 @@ def test_what_is_in_front_of_a_special_request_is_counted_before_it(requests: Re
     assert (requests.begun, stop) == (len(GET + SET), len(GET + SET + request(b"MULTI")))
 
 
-def test_the_longest_name_is_looked_up_and_a_longer_one_is_unknown(requests: Requests) -> None:
+def test_the_longest_name_is_looked_up_and_a_longer_one_or_none_is_unknown(requests: Requests) -> None:
+    assert events(requests, request(b"")) == [("special", 0, 10, UNKNOWN, False), ("boundary",)]
     assert events(requests, request(b"n" * 64)) == [("plain", READ), ("boundary",)]
     assert events(requests, request(b"n" * 65)) == [("special", 0, 76, UNKNOWN, False), ("boundary",)]
 
