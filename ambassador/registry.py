@@ -19,6 +19,7 @@ Table = Literal["protocols", "sources", "authenticators", "discoveries"]
 PROTOCOLS = {
     "tcp": "ambassador.protocols.tcp:Tcp",
     "postgres": "ambassador.protocols.postgres.protocol:Postgres",
+    "redis": "ambassador.protocols.redis.protocol:Redis",
 }
 
 SOURCES = {

@@ -1,4 +1,4 @@
-"""What the tour stands on: a database with a password nobody knows, a Secret, and an ambassador between it and you."""
+"""What the tour stands on: two databases with passwords nobody knows, Secrets, an ambassador between them and you."""
 
 from __future__ import annotations
 
@@ -25,12 +25,15 @@ from ambassador.demo.mounted import MountedSecret
 from ambassador.demo.postgres import PostgresServer
 from ambassador.demo.servers import Certificates, free_port
 from ambassador.demo.unprivileged import mortal
+from ambassador.demo.valkey import ValkeyServer, packaged
 from ambassador.kit.clock import SYSTEM
 
 MAJOR = 17
 USER = "orders"
 DATABASE = "orders"
+CACHE_USER = "cache"
 LISTENER_PORT = 5432
+CACHE_PORT = 6379
 ADMIN_PORT = 9901
 PATIENCE = 20.0
 
@@ -46,15 +49,24 @@ drain: {{delay: 0s, timeout: 3s}}
 credentials:
   orders-db:
     file: {{path: {directory}/secret}}
+  cache:
+    file: {{path: {directory}/cache-secret}}
 upstreams:
   orders:
     endpoints: ["{server_host}:{server_port}"]
     credential: orders-db
     tls: {{mode: verify-full, ca: {directory}/ca.pem}}
+  cache:
+    endpoints: ["{cache_server_host}:{cache_server_port}"]
+    credential: cache
+    redis: {{mode: multiplex}}
 listeners:
   orders:
     listen: 127.0.0.1:{port}
     postgres: {{upstream: orders}}
+  cache:
+    listen: 127.0.0.1:{cache_port}
+    redis: {{upstream: cache}}
 """
 
 
@@ -79,8 +91,11 @@ class Stage:
 
     Attributes:
         directory: all its files.
-        server: the database.
-        port: where the ambassador listens, on 127.0.0.1; 5432 if that was free when it was started.
+        server: the PostgreSQL.
+        cache: the Valkey.
+        secret, cache_secret: the logins to them.
+        port: where the ambassador listens for PostgreSQL's clients, on 127.0.0.1; 5432 if that was free then.
+        cache_port: where it listens for Valkey's, 6379 if that was free.
         admin_port: its admin's, 9901 if that was free.
         psql: the database's own client.
         config: its configuration file.
@@ -88,21 +103,25 @@ class Stage:
     """
 
     def __init__(self) -> None:
-        distribution = find(MAJOR)
+        distribution, program = find(MAJOR), packaged()
         self._stack = ExitStack()
         self.directory = Path(tempfile.mkdtemp(prefix="ambassador-demo-", dir="/tmp"))  # short, for the socket's name
         self._stack.callback(shutil.rmtree, self.directory, ignore_errors=True)
         self.server = PostgresServer(distribution, certificates=self._certificates())
         self._stack.callback(self.server.close)
-        self.secret = MountedSecret(self.directory / "secret", _new_login())
+        self.cache = ValkeyServer(program)
+        self._stack.callback(self.cache.close)
+        self.secret = MountedSecret(self.directory / "secret", _new_login(USER))
+        self.cache_secret = MountedSecret(self.directory / "cache-secret", _new_login(CACHE_USER))
         # Where a person has no psql: the server's own, under a name short enough to be typed.
         self.psql = self.directory / "psql"
         self.psql.symlink_to(self.server.tool("psql"))
         self.config = self.directory / "ambassador.yaml"
         self.log = self.directory / "ambassador.log"
         self.port = LISTENER_PORT
+        self.cache_port = CACHE_PORT
         self.admin_port = ADMIN_PORT
-        self._server_started = False
+        self._servers_started = False
         self._ambassador: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -113,13 +132,15 @@ class Stage:
 
     # Bringing it up
 
-    def start_server(self) -> None:
-        """Start the database: a user with the Secret's password, and a table worth a query."""
+    def start_servers(self) -> None:
+        """Start the databases, each with a user that has its Secret's password, and a table worth a query."""
         self.server.start()
-        self._server_started = True
+        self.cache.start()
+        self._servers_started = True
         self.server.create_role(USER, (self.secret.path / "password").read_text())
         self.server.create_database(DATABASE, USER)
         self.server.psql(TABLE, database=DATABASE)
+        self.cache.set_user(CACHE_USER, (self.cache_secret.path / "password").read_text())
 
     def start_ambassador(self) -> None:
         """Start the real `ambassador run` and wait until it is ready.
@@ -128,6 +149,7 @@ class Stage:
             StageFailed: with the end of its log.
         """
         self.port = usual_or_free(LISTENER_PORT)
+        self.cache_port = usual_or_free(CACHE_PORT)
         self.admin_port = usual_or_free(ADMIN_PORT)
         self.config.write_text(
             CONFIGURATION.format(
@@ -135,7 +157,10 @@ class Stage:
                 admin_port=self.admin_port,
                 server_host=self.server.host,
                 server_port=self.server.port,
+                cache_server_host=self.cache.host,
+                cache_server_port=self.cache.port,
                 port=self.port,
+                cache_port=self.cache_port,
             )
         )
         with self.log.open("wb") as log:
@@ -150,20 +175,22 @@ class Stage:
         self._wait("the ambassador to be ready", self._ready)
 
     def rotate(self) -> None:
-        """Give the user a new random password, in the database and then in the Secret; wait until it is current."""
-        before = self.credential_version()
-        login = _new_login()
+        """Give each user a new random password, in its database and then in its Secret; wait until they are current."""
+        before = self.credential_versions()
+        login, cache_login = _new_login(USER), _new_login(CACHE_USER)
         self.server.alter_password(USER, login["password"])
         self.secret.swap(login)
-        self._wait("the new password to be current", lambda: self.credential_version() > before)
+        self.cache.set_password(CACHE_USER, cache_login["password"])
+        self.cache_secret.swap(cache_login)
+        wanted = {name: version + 1 for name, version in before.items()}
+        self._wait("the new passwords to be current", lambda: self.credential_versions() == wanted)
 
     # Looking at it
 
-    def credential_version(self) -> int:
-        """How many values the ambassador's credential has had."""
+    def credential_versions(self) -> dict[str, int]:
+        """How many values each of the ambassador's credentials has had."""
         _, body = self._ask("/status")
-        (credential,) = json.loads(body)["credentials"]
-        return int(credential["version"] or 0)
+        return {one["name"]: int(one["version"] or 0) for one in json.loads(body)["credentials"]}
 
     def check(self) -> None:
         """See whether all that was started is still up.
@@ -173,8 +200,9 @@ class Stage:
         """
         if self._ambassador is not None and self._ambassador.poll() is not None:
             raise StageFailed(f"the ambassador ended with {self._ambassador.returncode}:\n{self._log_end()}")
-        if self._server_started and not self.server.running:
-            raise StageFailed(f"the database ended:\n{self.server.log()[-2000:]}")
+        for name, server in (("PostgreSQL", self.server), ("Valkey", self.cache)):
+            if self._servers_started and not server.running:
+                raise StageFailed(f"{name} ended:\n{server.log()[-2000:]}")
 
     # Behind it
 
@@ -231,5 +259,5 @@ class Stage:
             return
 
 
-def _new_login() -> dict[str, str]:
-    return {"username": USER, "password": secrets.token_urlsafe(24)}
+def _new_login(user: str) -> dict[str, str]:
+    return {"username": user, "password": secrets.token_urlsafe(24)}

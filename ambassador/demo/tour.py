@@ -16,8 +16,9 @@ from types import FrameType
 from typing import Self
 
 from ambassador.demo.distributions import NotInstalled
+from ambassador.demo.resp import Conversation, Refused, Reply
 from ambassador.demo.servers import ServerFailed, environment
-from ambassador.demo.stage import DATABASE, USER, Stage, StageFailed
+from ambassador.demo.stage import CACHE_USER, DATABASE, USER, Stage, StageFailed
 from ambassador.kit.clock import SYSTEM
 
 DONE = 0
@@ -48,7 +49,7 @@ def tour(*, once: bool) -> int:
         _say(f"\nThe demo failed: {error}")
         code = FAILED
     except NotInstalled as error:
-        _say(f"The demo needs a PostgreSQL of its own: {error}")
+        _say(f"The demo needs servers of its own: {error}")
         return FAILED
     else:
         code = DONE
@@ -58,28 +59,35 @@ def tour(*, once: bool) -> int:
 
 def show(stage: Stage) -> None:
     """The tour itself, step by step."""
-    _head("1", "A real PostgreSQL, with a password that nobody here knows")
-    stage.start_server()
-    name = stage.server.distribution.origin
-    _say(
-        f"   {name} on {stage.server.host}:{stage.server.port}, with TLS; the password of its user {USER!r} is random."
-    )
-    _refusal(stage)
+    _head("1", "A real PostgreSQL and a real Valkey, with passwords that nobody here knows")
+    stage.start_servers()
+    for name, server, user in (
+        (f"PostgreSQL ({stage.server.distribution.origin}), with TLS,", stage.server, USER),
+        (f"Valkey ({stage.cache.program.origin})", stage.cache, CACHE_USER),
+    ):
+        _say(f"   {name} is on {server.host}:{server.port}; the password of its user {user!r} is random.")
+    _refusals(stage)
 
-    _head("2", "A mounted Secret, and an ambassador that reads it")
+    _head("2", "Mounted Secrets, and an ambassador that reads them")
     stage.start_ambassador()
-    _say(f"   {stage.secret.path} holds username and password, laid out as the kubelet does it.")
+    _say(f"   {stage.secret.path} and {stage.cache_secret.path} hold username and password,")
+    _say("   laid out as the kubelet does it.")
     _command(_shown([OURSELVES, "run", "-c", str(stage.config)]))
 
     _head("3", "An application connects to the ambassador, without a password")
     _query(stage, "SELECT * FROM item")
     _query(stage, "SELECT current_user, ssl, version FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
+    with _cache(stage) as cache:
+        _words(stage, cache, "SET", "greeting", "hello")
+        _words(stage, cache, "GET", "greeting")
 
-    _head("4", "The password changes while a session is open")
-    with Session(stage) as session:
-        _rotation(stage, session)
-    _say("   A new session logs in with the new password:")
+    _head("4", "The passwords change while sessions are open")
+    with Session(stage) as session, _cache(stage) as cache:
+        _rotation(stage, session, cache)
+    _say("   New sessions are logged in with the new passwords:")
     _query(stage, "SELECT count(*) FROM item")
+    with _cache(stage) as cache:
+        _words(stage, cache, "GET", "greeting")
 
 
 def linger(stage: Stage) -> None:
@@ -88,12 +96,13 @@ def linger(stage: Stage) -> None:
     _head("→", "It stays up. Look around; Ctrl-C ends it and removes everything")
     for what, where in (
         ("connect", _shown(_psql(stage, stage.port))),
+        ("", _shown(_valkey_cli(stage.cache_port))),
         ("status page", f"{page}/status"),
         ("metrics", f"{page}/metrics"),
         ("status in a terminal", _shown([OURSELVES, "status", "--admin", f"127.0.0.1:{stage.admin_port}"])),
         ("configuration", str(stage.config)),
         ("log", str(stage.log)),
-        ("the Secret", str(stage.secret.path)),
+        ("the Secrets", f"{stage.secret.path} {stage.cache_secret.path}"),
     ):
         _say(f"   {what:22}{where}")
     while True:
@@ -141,33 +150,47 @@ class Session:
         return line
 
 
-def _rotation(stage: Stage, session: Session) -> None:
-    """A new password under an open session, which must not notice."""
+def _rotation(stage: Stage, session: Session, cache: Conversation) -> None:
+    """New passwords under open sessions, which must not notice."""
     before = session.ask("SELECT pg_backend_pid()")
-    _say(f"   A session is open: server process {before}.")
+    _say(f"   A session of PostgreSQL is open: server process {before}.")
+    count = _ask(cache, "INCR", "visits")
+    _say(f"   A connection to Valkey is open: it has counted to {count}.")
     began = SYSTEM.now()
     stage.rotate()
     took = SYSTEM.now() - began
+    versions = ", ".join(f"{name} version {version}" for name, version in stage.credential_versions().items())
     _say(
-        "   The database gets a new random password, then the Secret does. The ambassador notices, tries the new value"
+        "   Each server gets a new random password, then its Secret does. The ambassador notices, tries the new values"
     )
-    _say(
-        f"   with a real login, and uses it from now on: {took:.1f} s, credential version {stage.credential_version()}."
-    )
+    _say(f"   with real logins, and uses them from now on: {took:.1f} s, {versions}.")
     after = session.ask("SELECT pg_backend_pid()")
     if before != after:
         raise StageFailed(f"the open session moved from server process {before} to {after}")
-    _say(f"   The open session goes on: server process {after}.")
+    again = _ask(cache, "INCR", "visits")
+    if not (isinstance(count, int) and again == count + 1):
+        raise StageFailed(f"the open connection counted to {count}, and then to {again}")
+    _say(
+        f"   The open session goes on: server process {after}. So does the open connection: it has counted to {again}."
+    )
 
 
-def _refusal(stage: Stage) -> None:
-    """Without a password the database lets nobody in."""
+def _refusals(stage: Stage) -> None:
+    """Without a password the servers let nobody in."""
     words = _psql(stage, stage.server.port, USER)
     done = _run(stage, [*words, "-c", "SELECT 1"])
     if done.returncode == 0:
-        raise StageFailed("the database let someone in without a password")
+        raise StageFailed("PostgreSQL let someone in without a password")
     _command(_shown(words))
     _say(f"   {done.stderr.strip().splitlines()[-1]}")
+    with Conversation((stage.cache.host, stage.cache.port)) as client:
+        try:
+            client.ask("GET", "greeting")
+        except Refused as error:
+            _command(_shown([*_valkey_cli(stage.cache.port), "GET", "greeting"]))
+            _say(f"   {error}")
+        else:
+            raise StageFailed("Valkey let someone in without a password")
 
 
 def _query(stage: Stage, query: str) -> None:
@@ -179,6 +202,36 @@ def _query(stage: Stage, query: str) -> None:
     _command(f'{_shown(words)} -c "{query}"')
     for line in done.stdout.rstrip().splitlines():
         _say(f"   {line}")
+
+
+@contextmanager
+def _cache(stage: Stage) -> Iterator[Conversation]:
+    """A connection to the cache through the ambassador."""
+    try:
+        with Conversation(("127.0.0.1", stage.cache_port), timeout=ANSWER_WITHIN) as found:
+            yield found
+    except OSError as error:
+        raise StageFailed(f"the connection to the cache failed: {error}") from error
+
+
+def _words(stage: Stage, cache: Conversation, *words: str) -> None:
+    """Say one command through the ambassador, and show it with its answer."""
+    answer = _ask(cache, *words)
+    _command(_shown([*_valkey_cli(stage.cache_port), *words]))
+    _say(f"   {answer}")
+
+
+def _ask(cache: Conversation, *words: str) -> Reply:
+    try:
+        return cache.ask(*words)
+    except Refused as error:
+        raise StageFailed(f"{words[0]} was refused: {error}") from error
+
+
+def _valkey_cli(port: int) -> list[str]:
+    """What a person would type, whose machine has one of the two clients, or neither."""
+    name = "valkey-cli" if shutil.which("valkey-cli") or not shutil.which("redis-cli") else "redis-cli"
+    return [name, "-p", str(port)]
 
 
 def _psql(stage: Stage, port: int, user: str = ANYONE) -> list[str]:

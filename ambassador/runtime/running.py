@@ -20,7 +20,7 @@ from ambassador.kit.tasks import Tasks
 from ambassador.net.listen import BoundSocket, bind
 from ambassador.proxy.listener import Listener
 from ambassador.proxy.session import Session
-from ambassador.runtime.world import Commons, World
+from ambassador.runtime.world import Commons, World, protocol_class
 from ambassador.telemetry import logs
 
 _log = logs.logger(__name__)
@@ -100,6 +100,8 @@ class Running:
             await listener.stop(LAST_MOMENTS)
         _close(self._sockets.values())
         self._sockets.clear()
+        for protocol, shared in self._commons.shared.items():
+            await protocol_class(protocol).stop_shared(shared)
         if self._commons.current is not None:
             await self._part(None, self._commons.current)
         await self._tasks.stop(LAST_MOMENTS)

@@ -201,6 +201,23 @@ def _upstream(metrics: Metrics) -> Iterator[Metric]:
         ("upstream", "endpoint"),
         ((key, counts.healthy) for key, counts in endpoints),
     )
+    yield from _sharing(metrics)
+
+
+def _sharing(metrics: Metrics) -> Iterator[Metric]:
+    upstreams = list(metrics.upstreams())
+    yield _gauge(
+        "upstream_pinned_clients",
+        "Clients that have an upstream connection of their own now, by the reason.",
+        ("upstream", "reason"),
+        (((name, reason), n) for name, upstream in upstreams for reason, n in upstream.pinned.items()),
+    )
+    yield _gauge(
+        "upstream_owed_replies",
+        "Replies that an upstream owes now on connections that clients take turns on.",
+        ("upstream",),
+        (((name,), upstream.owed()) for name, upstream in upstreams if upstream.owed is not None),
+    )
 
 
 def _credentials(metrics: Metrics) -> Iterator[Metric]:

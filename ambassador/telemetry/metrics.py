@@ -10,7 +10,7 @@ series for ever. All of this belongs to the loop's thread.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from ambassador.telemetry.children import Children
 from ambassador.telemetry.exposition import expose
@@ -102,11 +102,17 @@ class EndpointMetrics:
 
 
 class UpstreamMetrics:
-    """The endpoints of one upstream."""
+    """One upstream: its endpoints, and the clients that share connections to it.
 
-    __slots__ = ("endpoints",)
+    `pinned` counts clients that have a connection of their own for now, by reason (a closed list of the protocol's);
+    `owed` tells how many replies its servers owe at this moment.
+    """
+
+    __slots__ = ("endpoints", "owed", "pinned")
 
     def __init__(self) -> None:
+        self.pinned: dict[str, int] = defaultdict(int)
+        self.owed: Callable[[], int] | None = None
         self.endpoints: Children[str, EndpointMetrics] = Children(EndpointMetrics)
 
     def endpoint(self, address: str) -> EndpointMetrics:

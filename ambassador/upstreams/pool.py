@@ -55,11 +55,16 @@ Moved: TypeAlias = Callable[[ServerConnection, State | None, State], None]
 """Called after each move with the connection, the state it left (None: it is new) and the one it is in."""
 
 
+Restamped: TypeAlias = Callable[[ServerConnection, int | None], None]
+"""Called after a connection got another credential version, with the one it had."""
+
+
 class Pool:
     """All connections of one upstream."""
 
-    def __init__(self, moved: Moved) -> None:
+    def __init__(self, moved: Moved, restamped: Restamped = lambda *_: None) -> None:
         self._moved = moved
+        self._restamped = restamped
         self._members: dict[State, set[ServerConnection]] = {
             state: set() for state in State if state is not State.CLOSED
         }
@@ -81,6 +86,11 @@ class Pool:
         if state in self._members:
             self._members[state].add(connection)
         self._moved(connection, before, state)
+
+    def restamp(self, connection: ServerConnection, version: int) -> None:
+        """`connection` has shown the credential of `version` without logging in anew."""
+        before, connection.credential_version = connection.credential_version, version
+        self._restamped(connection, before)
 
     def count(self, state: State) -> int:
         """How many are in `state`."""

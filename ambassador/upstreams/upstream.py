@@ -98,10 +98,13 @@ class Lease:
         self._pool.move(self.connection, State.CLOSED)
         self.stream.close()
 
-
     def move(self, state: State) -> None:
         """Put the connection to another use: shared by many clients, idle until the next one, or leased again."""
         self._pool.move(self.connection, state)
+
+    def restamp(self, version: int) -> None:
+        """The connection has shown a newer credential, of `version`, without a new login."""
+        self._pool.restamp(self.connection, version)
 
 
 class Upstream:
@@ -131,7 +134,7 @@ class Upstream:
         self.settings = settings
         self.tls = tls
         self.health: dict[Endpoint, Health] = {}
-        self.pool = Pool(self._moved)
+        self.pool = Pool(self._moved, self._restamped)
         self._store = store
         self._metrics = metrics
         self._credential_metrics = credential_metrics
@@ -143,6 +146,11 @@ class Upstream:
     def endpoints(self) -> EndpointSet:
         """Where its servers are now."""
         return tuple(self.health)
+
+    @property
+    def counts(self) -> UpstreamMetrics:
+        """Its counts, for what a protocol counts of an upstream."""
+        return self._metrics
 
     @property
     def credential(self) -> Credential | None:
@@ -288,6 +296,13 @@ class Upstream:
             else:
                 health.answered()
             connection.counts.healthy = health.standing in {Standing.HEALTHY, Standing.UNKNOWN}
+
+    def _restamped(self, connection: ServerConnection, before: int | None) -> None:
+        if self._credential_metrics is not None and connection.state is not State.CLOSED:
+            if before is not None:
+                self._credential_metrics.disconnected(before)
+            if connection.credential_version is not None:
+                self._credential_metrics.connected(connection.credential_version)
 
     def _moved(self, connection: ServerConnection, before: State | None, after: State) -> None:
         states = connection.counts.states

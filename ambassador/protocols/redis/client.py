@@ -1,0 +1,378 @@
+"""One client's conversation: what is passed on as it comes, what must wait, and how it ends.
+
+Plain requests never get here (see `lanes`). A special one is served by a job in the session's own task, one at a time,
+behind everything the client is owed; meanwhile nothing is read from it. So replies come in order whatever serves them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ambassador.errors import AmbassadorError, ClientError, CredentialError, Reason, UpstreamError
+from ambassador.net.relay import End
+from ambassador.net.taker import NOWHERE, Taker
+from ambassador.protocols.base import Downstream, Link
+from ambassador.protocols.redis import specials, subscriptions
+from ambassador.protocols.redis.lanes import PLAIN, Line
+from ambassador.protocols.redis.line import LOST, ServerLine
+from ambassador.protocols.redis.seat import Refusing, Seat
+from ambassador.protocols.redis.state import FORWARDED, Pin
+from ambassador.wire.redis.commands import Code
+from ambassador.wire.redis.messages import error, parse_inline, parse_request, request
+
+if TYPE_CHECKING:
+    from ambassador.access.base import Principal
+    from ambassador.protocols.redis.hub import Hub
+    from ambassador.protocols.redis.rules import Rules
+
+GOODBYE = 5.0
+"""Seconds that a client which has ended its side is owed its last replies."""
+
+
+class Conversation(Seat, Link):
+    """A client from its first command on. It is its stream's sink, and the session's link."""
+
+    patient = False
+
+    def __init__(self, downstream: Downstream, hub: Hub, rules: Rules, principal: Principal) -> None:
+        super().__init__(downstream, hub, rules, principal)
+        self.downstream = downstream
+        self.stream = downstream.stream
+        self.leaving: Reason | None = None
+        self._end: End | None = None
+        self._job: Callable[[], Awaitable[None]] | None = None
+        self._called: asyncio.Future[None] | None = None
+        self._settled: asyncio.Future[None] | None = None
+        self._task: asyncio.Task[object] | None = None
+        self._choked = False
+        self._ended = False
+        self._farewell: asyncio.TimerHandle | None = None
+
+    @property
+    def bytes_in(self) -> int:
+        return self.count
+
+    @property
+    def bytes_out(self) -> int:
+        return self.sent
+
+    @property
+    def in_transaction(self) -> bool:
+        return self.state.multi
+
+    @property
+    def waiting(self) -> bool:
+        return not (self.owed or self._working or self.state.listening)
+
+    def leave(self, reason: Reason) -> None:
+        self.leaving = reason
+        self.watched = True
+        self._consider()
+
+    def expel(self, reason: Reason) -> None:
+        self.finish(End(reason, None, "self"))
+
+    async def run(self) -> End:
+        """Serve the client to its end."""
+        self._task = asyncio.current_task()
+        self.hub.join(self)
+        try:
+            if self._end is None:
+                self.stream.pour(self)
+            while self._end is None:
+                await self._work()
+        except asyncio.CancelledError:
+            if self._end is None or self._task is None:
+                raise
+            self._task.uncancel()  # the client is gone, and what was done for it could be given up
+        finally:
+            self._task = None
+            self._close()
+        return self._end
+
+    def finish(self, end: End) -> None:
+        """It is over."""
+        if self._end is not None:
+            return
+        self._end = end
+        self.stream.unpour()
+        self._call()
+        if self._working and self._task is not None:
+            self._task.cancel()
+
+    def fail(self, failure: AmbassadorError) -> None:
+        """The client broke the protocol: it is told in the server's words, and seen off."""
+        self.reply(error(f"ERR {failure.public}"))
+        self.finish(End(failure.reason, str(failure), "self"))
+
+    def _close(self) -> None:
+        self.hub.part(self)
+        if self._farewell is not None:
+            self._farewell.cancel()
+        self.watched = False
+        line, self.line = self.line, None
+        if self.pin is not None:
+            pin, self.pin = self.pin, None
+            if self.owed or not self.state.leaves_nothing or self.is_midway:
+                pin.soiled = True
+            self.hub.unpinned(self.state.why)
+            self.hub.give_back(pin)
+        elif line is not None:
+            self._disown(line)
+
+    def _disown(self, line: Line) -> None:
+        """Replies that are still owed on a shared connection come for nobody."""
+        run = line.first
+        while run is not None:
+            if run.client is self:
+                run.to = NOWHERE
+                run.note = None
+            run = run.after
+
+    async def _work(self) -> None:
+        job, self._job = self._job, None
+        if job is None:
+            self._called = asyncio.get_running_loop().create_future()
+            await self._called
+            self._called = None
+            return
+        self._working = True
+        try:
+            await job()
+        finally:
+            self._working = False
+        if self._job is None and self._end is None:
+            self._resume()
+
+    def halt(self, job: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Take nothing more from the client until `job` is done."""
+        self.halted = True
+        self._job = job
+        self._steer()
+        self._call()
+
+    def _call(self) -> None:
+        if self._called is not None and not self._called.done():
+            self._called.set_result(None)
+
+    def _resume(self) -> None:
+        try:
+            self.go_on()
+        except ClientError as failure:
+            self.fail(failure)
+            return
+        self._steer()
+        self._consider()
+
+    def _steer(self) -> None:
+        if self._end is not None:
+            return
+        if self.halted or self._choked:
+            self.stream.pause_reading()
+        else:
+            self.stream.resume_reading()
+
+    async def settled(self) -> None:
+        """Wait until the client is owed nothing."""
+        while self.owed:
+            self.watched = True
+            self._settled = asyncio.get_running_loop().create_future()
+            await self._settled
+
+    def special(self, code: int, request: bytes) -> None:
+        """See `Asking`."""
+        if code == Code.EMPTY:
+            return
+        if self.state.raw:
+            self._say_raw(request, line=code == Code.INLINE)
+        elif not self._forward_now(code, request):
+            self.halt(partial(specials.serve, self, code, request))
+
+    def large(self, code: int) -> None:
+        """See `Asking`."""
+        if code < PLAIN and self.pin is None:
+            self.halt(partial(specials.pin_large, self))
+
+    def _say_raw(self, data: bytes, *, line: bool) -> None:
+        """A client that watches, or is a replica, has little left to say; more would go past the listener's rules."""
+        words = parse_inline(data) if line else parse_request(data)
+        name = words[0].upper() if words else b"PING"
+        if name in _RAW[self.state.why] and self.pin is not None:
+            self.pin.to.take(request(*words))
+        elif name == b"QUIT":
+            self._gone()
+        else:
+            raise ClientError(Reason.BAD_MESSAGE, f"Protocol error: not possible on a connection for {self.state.why}")
+
+    def homeless(self) -> None:
+        """See `Asking`."""
+        if self.move_now():
+            self.go_on()
+        else:
+            self.halt(self._find_line)
+
+    def stalled(self) -> None:
+        """See `Asking`."""
+        if self.halted:
+            return
+        self.halted = True
+        self._steer()
+        line = self.pin or self.line
+        if isinstance(line, ServerLine) and line.choked:
+            line.when_free(self._unstall)
+        else:
+            self.watched = True
+
+    def _unstall(self) -> None:
+        if self.halted and not self._working and self._job is None and self._end is None:
+            self._resume()
+
+    def emptied(self) -> None:
+        """See `Asking`."""
+        settled = self._settled
+        if settled is not None and not settled.done():
+            settled.set_result(None)
+        self._unpin_if_free()
+        self.watched = self.pin is not None and not self.state.dedicated
+        self.show_credential()
+        self._unstall()
+        self._consider()
+
+    async def _find_line(self) -> None:
+        """A job: get a connection; without one, what has come is answered by errors."""
+        await self.settled()
+        try:
+            await self.house()
+        except (UpstreamError, CredentialError) as trouble:
+            self._refuse_kept(trouble)
+
+    def _refuse_kept(self, trouble: AmbassadorError) -> None:
+        words = self.words_for(trouble)
+        self.line = Refusing(lambda kind: self.reply(words, kind=kind))
+        try:
+            self.go_on()
+        except ClientError as failure:
+            self.fail(failure)
+        if isinstance(self.line, Refusing):
+            self.line = None
+
+    def _unpin_if_free(self) -> None:
+        if self.pin is None or self.owed or self._working or not self.state.is_free or self.is_midway:
+            return
+        self.let_pin_go()
+
+    def _forward_now(self, code: int, request: bytes) -> bool:
+        """Pass on a special request at once, if all that it needs is a connection of the client's own."""
+        state = self.state
+        if code not in FORWARDED or state.lost or state.confined or self.walk.classes is not self.rules.classes:
+            return False
+        if not self.rules.trusts(code) or not self.walk.classes:
+            return False
+        if self.pin is None:
+            if self.owed or self.leaving is not None:
+                return False
+            line = self.hub.idle(self.way)
+            if line is None:
+                return False
+            self.hold_pin(line, FORWARDED[code])
+        self.forward(code, request)
+        return True
+
+    def start_over(self) -> None:
+        """Be as in the beginning."""
+        self.let_pin_go(soiled=True)
+        self.mute = self._skipping = False
+        self.state.reset()
+        self.line = None
+        self.look()
+
+    def rotated(self) -> None:
+        """There is a new credential: show it on the client's own connection, as soon as that can be done."""
+        if self.pin is not None:
+            self.state.credential_due = True
+            self.watched = True
+            self.show_credential()
+
+    def pin_lost(self) -> None:
+        """See `Seat`."""
+        state = self.state
+        self.hub.unpinned(state.why)
+        midway = self.is_midway
+        self.pin = self.line = None
+        self.streaming = False
+        if self._end is not None:
+            return
+        if state.raw or state.tracking:
+            # What the server would have told it meanwhile nobody knows; a client that connects anew asks for itself.
+            self.broken_off()
+            return
+        state.server_lost()
+        self.look()
+        if midway:
+            self.swallow(LOST)
+        elif state.listening and not self._working:
+            self.halt(partial(subscriptions.listen_again, self))
+
+    def broken_off(self) -> None:
+        """The rest of a reply will not come."""
+        self.stream.close(reset=True)
+        self.finish(End(Reason.UPSTREAM_CLOSED, "the server went away in the middle of a reply", "upstream"))
+
+    @property
+    def taker(self) -> Taker:
+        """See `net.flow.Sink`."""
+        return self
+
+    def failed(self, failure: Exception) -> None:
+        """See `Sink`."""
+        if isinstance(failure, AmbassadorError):
+            self.fail(failure)
+        else:
+            self.finish(End(Reason.INTERNAL, type(failure).__name__, "self"))
+
+    def eof(self) -> None:
+        """See `Sink`. Replies under way are still delivered, but for those that may never come."""
+        self._ended = True
+        if self.state.blocking or self.state.listening or self.state.raw:
+            self.finish(End(Reason.CLIENT_CLOSED, None, "client"))
+            return
+        self.watched = True
+        self._farewell = asyncio.get_running_loop().call_later(GOODBYE, self._gone)
+        self._consider()
+
+    def _gone(self) -> None:
+        self.finish(End(Reason.CLIENT_CLOSED, None, "client"))
+
+    def lost(self, failure: BaseException | None) -> None:
+        """See `Sink`."""
+        words = None if failure is None or isinstance(failure, ConnectionResetError) else str(failure)
+        self.finish(End(Reason.CLIENT_CLOSED, words, "client"))
+
+    def pause(self) -> None:
+        """See `Sink`: the client does not read; it shall not ask for more meanwhile."""
+        self._choked = True
+        self._steer()
+
+    def resume(self) -> None:
+        """See `Sink`."""
+        self._choked = False
+        self._steer()
+
+    def _consider(self) -> None:
+        """End, if that is wanted and this is the moment."""
+        if self.owed or self._working or self._job is not None or self.halted or self._end is not None:
+            return
+        if self._ended:
+            self._gone()
+        elif self.leaving is not None and not self.state.in_multi:
+            self.finish(End(self.leaving, None, "self"))
+
+
+_RAW = {
+    Pin.MONITOR: frozenset[bytes](),
+    Pin.REPLICATION: frozenset({b"PING", b"REPLCONF", b"PSYNC", b"SYNC"}),
+}
+"""What may still be said on a connection that has become something else."""

@@ -1,0 +1,411 @@
+"""All connections to one upstream: who shares which, reconnecting, rotation, and the ones kept for the next client."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from ambassador.errors import AmbassadorError, CredentialError, Reason, UpstreamError
+from ambassador.kit.backoff import Backoff
+from ambassador.kit.clock import SYSTEM, Clock
+from ambassador.kit.tasks import Tasks
+from ambassador.protocols.redis.line import PrivateLine, ServerLine, SharedLine, broken_protocol
+from ambassador.protocols.redis.login import login_to
+from ambassador.protocols.redis.options import RedisUpstreamOptions
+from ambassador.protocols.redis.state import Pin
+from ambassador.telemetry import logs
+from ambassador.upstreams.pool import State
+from ambassador.upstreams.upstream import Lease, Upstream
+from ambassador.wire.redis.commands import BUILT_IN, Command
+from ambassador.wire.redis.messages import Protocol
+from ambassador.wire.redis.redact import redact_error
+
+if TYPE_CHECKING:
+    from ambassador.credentials.credential import Credential
+    from ambassador.protocols.redis.client import Conversation
+
+_log = logs.logger(__name__)
+
+Way = tuple[Protocol, int]
+"""What a shared connection is shared by: the RESP version and the database."""
+
+WAYS = 256
+"""Most combinations of version and database that are kept open; clients choose databases."""
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
+"""Ceilings of the waits between two tries to reconnect, seconds."""
+
+PERMANENT = {Reason.UPSTREAM_UNSUPPORTED, Reason.UPSTREAM_LOGIN_REFUSED}
+"""Reasons for which waiting does not help."""
+
+OPTION_REFUSED = "SELECT"
+"""`UpstreamError.code` of a login whose database the server does not have."""
+
+LAST_MOMENTS = 2.0
+
+
+class Slot:
+    """One place for a shared connection: holds it, and gets the next when it is gone or superseded."""
+
+    def __init__(self, hub: Hub, way: Way) -> None:
+        self.line: SharedLine | None = None
+        self._hub = hub
+        self._way = way
+        self._opening: asyncio.Task[None] | None = None
+        self._waiting: list[asyncio.Future[SharedLine]] = []
+
+    async def get(self, wait: float) -> SharedLine:
+        """The open connection, waiting for it at most `wait` seconds.
+
+        Raises:
+            UpstreamError, CredentialError: none came, for the reason of the last try.
+        """
+        if self.line is not None and self.line.open:
+            return self.line
+        future: asyncio.Future[SharedLine] = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        self.renew(wait)
+        try:
+            async with asyncio.timeout(wait or LAST_MOMENTS):
+                return await future
+        except TimeoutError as error:
+            raise self._hub.trouble or UpstreamError(
+                Reason.CONNECT_TIMEOUT, f"upstream {self._hub.upstream.name} was not reached within {wait:g} s"
+            ) from error
+        finally:
+            if future in self._waiting:
+                self._waiting.remove(future)
+
+    def renew(self, patience: float) -> None:
+        """Open a connection to take the place of this one, unless that is being done. Gives up after `patience`
+        seconds when nobody waits for it."""
+        if self._opening is None or self._opening.done():
+            work = self._open(patience)
+            self._opening = self._hub.tasks.start(work, name=f"shared connection to {self._hub.upstream.name}")
+
+    async def _open(self, patience: float) -> None:
+        """Try until it works; see `renew`."""
+        backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE, floor=FIRST_PAUSE / 5)
+        until = self._hub.clock.now() + patience
+        while not self._hub.closed:
+            try:
+                line = SharedLine(self._hub, await self._hub.lease(self._way), *self._way)
+            except AmbassadorError as error:
+                self._hub.trouble = error
+                if isinstance(error, UpstreamError) and _is_permanent(error):
+                    self._fail(error)
+                if not self._waiting and self._hub.clock.now() >= until:
+                    return
+                await self._hub.clock.sleep(backoff.next())
+            else:
+                self._put(line)
+                return
+
+    def _put(self, line: SharedLine) -> None:
+        self._hub.trouble = None
+        before, self.line = self.line, line
+        line.begin()
+        if before is not None and before.open:
+            before.retire()
+        waiting, self._waiting = self._waiting, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(line)
+
+    def _fail(self, error: AmbassadorError) -> None:
+        waiting, self._waiting = self._waiting, []
+        for future in waiting:
+            if not future.done():
+                future.set_exception(error)
+
+
+class Hub:
+    """One upstream's connections.
+
+    Attributes:
+        trouble: why the last try to open a connection failed; None once one succeeded.
+    """
+
+    def __init__(self, upstream: Upstream, clock: Clock = SYSTEM) -> None:
+        options = upstream.settings.options
+        if not isinstance(options, RedisUpstreamOptions):
+            raise TypeError("a redis listener leads to a redis upstream; the configuration is checked for it")
+        self.upstream = upstream
+        self.options = options
+        self.clock = clock
+        self.tasks = Tasks(lambda task, error: _log.exception("task failed", error, task=task))
+        self.trouble: AmbassadorError | None = None
+        self._commands: Mapping[bytes, Command] | None = None
+        self.closed = False
+        self.clients: set[Conversation] = set()
+        self._slots: dict[Way, list[Slot]] = {}
+        self._turn = 0
+        self._idle: dict[Way, deque[PrivateLine]] = {}
+        self._lent: set[PrivateLine] = set()
+        self._unsubscribe = upstream.on_rotation(self._rotated)
+        upstream.counts.owed = lambda: self.owed
+        self._refusing: asyncio.Task[None] | None = None
+        self._watching = self.tasks.start(self._watch(), name=f"watch over {upstream.name}")
+
+    # ---- connections
+
+    def ready(self, way: Way) -> SharedLine | None:
+        """An open shared connection, if there is one now; clients are spread over as many as are configured."""
+        slots = self._ways(way)
+        if slots is None:
+            return None
+        self._turn += 1
+        line = slots[self._turn % len(slots)].line
+        return line if line is not None and line.open else None
+
+    async def shared(self, way: Way, wait: float | None = None) -> SharedLine:
+        """An open shared connection; raises as `Slot.get`. By default it waits as long as is configured."""
+        slots = self._ways(way)
+        if slots is None:
+            raise UpstreamError(Reason.UPSTREAM_REJECTED, f"more than {WAYS} databases are in use")
+        self._turn += 1
+        return await slots[self._turn % len(slots)].get(self.options.wait if wait is None else wait)
+
+    def idle(self, way: Way) -> PrivateLine | None:
+        """A kept connection, if there is one."""
+        kept = self._idle.get(way)
+        while kept:
+            line = kept.pop()
+            if not line.gone and line.endpoint_stays:
+                line.lease.move(State.LEASED)
+                self._lent.add(line)
+                return line
+            line.drop()
+        return None
+
+    async def private(self, way: Way, wait: float | None = None) -> PrivateLine:
+        """A connection for one client: a kept one, or a new one.
+
+        Raises:
+            UpstreamError, CredentialError: none was to be had within `wait` seconds.
+        """
+        kept = self.idle(way)
+        if kept is not None:
+            return kept
+        wait = self.options.wait if wait is None else wait
+        until = self.clock.now() + wait
+        backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE, floor=FIRST_PAUSE / 5)
+        while True:
+            try:
+                line = PrivateLine(self, await self.lease(way), *way)
+            except (UpstreamError, CredentialError) as error:
+                self.trouble = error
+                if self.clock.now() >= until or (isinstance(error, UpstreamError) and _is_permanent(error)):
+                    raise
+                await self.clock.sleep(min(backoff.next(), max(0.0, until - self.clock.now())))
+            else:
+                line.begin()
+                self._lent.add(line)
+                return line
+
+    def give_back(self, line: PrivateLine) -> None:
+        """Its client needs it no more."""
+        line.holder = None
+        self._lent.discard(line)
+        kept = self._idle.setdefault((line.protocol, line.database), deque())
+        full = sum(map(len, self._idle.values())) >= self.options.idle
+        if line.gone or line.soiled or self.closed or full or line.owed or not line.endpoint_stays:
+            line.drop()
+            return
+        line.idle_since = self.clock.now()
+        line.lease.move(State.IDLE)
+        kept.append(line)
+
+    async def lease(self, way: Way) -> Lease:
+        """A new logged-in connection; raises as `Upstream.lease`."""
+        protocol, database = way
+        lease = await self.upstream.lease(login_to(protocol, self.database(database), learn=self._commands is None))
+        if self._commands is None:
+            self._commands = lease.connection.facts.commands or BUILT_IN
+        if self.closed:
+            lease.release()
+            raise UpstreamError(Reason.UPSTREAM_CLOSED, "the connections to this upstream have been closed")
+        return lease
+
+    @property
+    def commands(self) -> Mapping[bytes, Command]:
+        """The server's table of commands; ours before the first login, and where it will not tell."""
+        return BUILT_IN if self._commands is None else self._commands
+
+    @property
+    def username(self) -> bytes:
+        """Whom we log in as; nobody's business."""
+        credential = self.upstream.credential
+        return b"" if credential is None or credential.username is None else credential.username.encode()
+
+    async def breathe(self) -> None:
+        """Wait a moment before the next try."""
+        await self.clock.sleep(LONGEST_PAUSE)
+
+    def pinned(self, why: Pin) -> None:
+        """A client has a connection of its own."""
+        self.upstream.counts.pinned[why] += 1
+
+    def unpinned(self, why: Pin) -> None:
+        """It has it no more."""
+        self.upstream.counts.pinned[why] -= 1
+
+    def database(self, wanted: int) -> int:
+        """The server's number of the database that a client calls `wanted`."""
+        return wanted if self.options.database is None else self.options.database
+
+    # ---- told by lines
+
+    def line_failed(self, line: ServerLine, failure: Exception) -> None:
+        """What it received could not be followed."""
+        _log.warning(
+            "upstream connection failed",
+            upstream=self.upstream.name,
+            endpoint=str(line.lease.connection.endpoint),
+            error=broken_protocol(failure),
+        )
+
+    def line_gone(self, line: ServerLine) -> None:
+        """It is closed, for whatever reason."""
+        if isinstance(line, PrivateLine):
+            self._lent.discard(line)
+            kept = self._idle.get((line.protocol, line.database))
+            if kept is not None:
+                with contextlib.suppress(ValueError):
+                    kept.remove(line)
+            return
+        for slot in self._slots.get((line.protocol, line.database), ()):
+            if slot.line is line:
+                slot.line = None
+                if self.clients and not self.closed:
+                    slot.renew(self.options.wait)
+
+    def login_refused(self, version: int | None) -> None:
+        """The server no longer takes the credential of `version`: a better one is asked for, once."""
+        if self._refusing is None or self._refusing.done():
+            work = self.upstream.refused(version)
+            self._refusing = self.tasks.start(work, name=f"credential of {self.upstream.name}")
+
+    def demoted(self, line: ServerLine) -> None:
+        """The server has become a replica: the next commands look for the primary."""
+        if line.open and isinstance(line, SharedLine):
+            line.retire()
+
+    def disguise(self, error: bytes, client: Conversation) -> bytes:
+        """An error reply without the name of the user we log in as, which is nobody's business."""
+        return redact_error(error, self.username, client.shown_name)
+
+    # ---- life
+
+    def join(self, client: Conversation) -> None:
+        """A client is served from here."""
+        self.clients.add(client)
+
+    def part(self, client: Conversation) -> None:
+        """It is gone."""
+        self.clients.discard(client)
+
+    async def close(self) -> None:
+        """End everything now."""
+        self.closed = True
+        self._unsubscribe()
+        for line in self._lines():
+            line.drop()
+        await self.tasks.stop(LAST_MOMENTS)
+
+    def _lines(self) -> list[ServerLine]:
+        shared = [slot.line for slots in self._slots.values() for slot in slots if slot.line is not None]
+        idle = [line for kept in self._idle.values() for line in kept]
+        return [*shared, *idle, *self._lent]
+
+    @property
+    def owed(self) -> int:
+        """Replies that servers owe at this moment."""
+        return sum(line.owed for line in self._lines())
+
+    def _ways(self, way: Way) -> list[Slot] | None:
+        slots = self._slots.get(way)
+        if slots is None:
+            if len(self._slots) >= WAYS:
+                return None
+            slots = self._slots[way] = [Slot(self, way) for _ in range(self.options.connections)]
+        return slots
+
+    def _rotated(self, credential: Credential) -> None:
+        """A new credential: each shared connection is replaced by one that uses it, each lent one shows it."""
+        for slots in self._slots.values():
+            for slot in slots:
+                if slot.line is not None and slot.line.version != credential.version:
+                    slot.renew(self.options.wait)
+        for kept in tuple(self._idle.values()):
+            for line in tuple(kept):
+                if line.version != credential.version:
+                    line.drop()
+        for client in tuple(self.clients):
+            client.rotated()
+
+    async def _watch(self) -> None:
+        """Look after the connections: silent servers, kept ones that nobody uses, endpoints that are gone."""
+        while True:
+            await self.clock.sleep(self.options.probe)
+            now = self.clock.now()
+            for slots in tuple(self._slots.values()):
+                for slot in slots:
+                    self._look_at(slot, now)
+            for kept in tuple(self._idle.values()):
+                for line in tuple(kept):
+                    if now - line.idle_since >= self.options.idle_timeout or not line.endpoint_stays:
+                        line.drop()
+
+    def _look_at(self, slot: Slot, now: float) -> None:
+        line = slot.line
+        if line is None:
+            return
+        if not line.endpoint_stays:
+            slot.renew(self.options.wait)
+        elif line.probed_at is not None:
+            if line.count != line.heard:
+                line.heard, line.probed_at = line.count, now  # it speaks, if only to others yet
+            elif now - line.probed_at >= self.options.probe_timeout:
+                _log.warning("upstream does not answer", upstream=self.upstream.name, owed=line.owed)
+                line.drop()
+        elif line.count == line.heard:
+            line.probed_at = now
+            line.say("PING", then=lambda _: line.probe_answered())
+        else:
+            line.heard = line.count
+
+
+def _is_permanent(error: UpstreamError) -> bool:
+    return error.reason in PERMANENT or error.code == OPTION_REFUSED
+
+
+class Hubs:
+    """The hub of each upstream that has clients; one for all listeners, through all reloads."""
+
+    def __init__(self) -> None:
+        self._hubs: dict[Upstream, Hub] = {}
+
+    def of(self, upstream: Upstream) -> Hub:
+        """The hub of an upstream, made when first asked for."""
+        hub = self._hubs.get(upstream)
+        if hub is None:
+            self._retire_unused()
+            hub = self._hubs[upstream] = Hub(upstream)
+        return hub
+
+    def _retire_unused(self) -> None:
+        """What a reload left behind: the hubs of upstreams whose last client is gone."""
+        for upstream, hub in tuple(self._hubs.items()):
+            if not hub.clients:
+                del self._hubs[upstream]
+                hub.tasks.start(hub.close(), name=f"end of {upstream.name}")
+
+    async def close(self) -> None:
+        """End everything now."""
+        hubs, self._hubs = self._hubs, {}
+        for hub in hubs.values():
+            await hub.close()

@@ -1,0 +1,296 @@
+"""One server connection and what it is used for: shared by many clients, or lent to one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, cast
+
+from ambassador.errors import Reason, UpstreamError
+from ambassador.net.gather import Gathering
+from ambassador.net.taker import NOWHERE, Taker
+from ambassador.protocols.redis.lanes import Line, Run
+from ambassador.protocols.redis.login import ServerFacts
+from ambassador.upstreams.pool import State
+from ambassador.upstreams.upstream import Lease
+from ambassador.wire.redis.login import auth_request
+from ambassador.wire.redis.messages import OK, Protocol, error, error_word, request
+from ambassador.wire.redis.replies import Replies
+
+if TYPE_CHECKING:
+    from ambassador.credentials.credential import Credential
+    from ambassador.protocols.redis.client import Conversation
+    from ambassador.protocols.redis.hub import Hub
+
+LOST = error("ERR the connection to the upstream server was lost before it answered")
+"""What a client gets for a command that may or may not have been carried out."""
+
+AUTH_REFUSED = frozenset({"NOAUTH", "WRONGPASS"})
+
+LOGGED_OUT = error("ERR the upstream server no longer accepts the proxy's login; try again")
+"""What a client gets for a command that was not carried out for that reason."""
+
+
+MOST_KEPT = 1 << 24
+"""Most bytes of a reply to a question of ours: CLIENT LIST has some hundred for each client."""
+
+
+class Answer(Taker):
+    """Keeps replies to what we ask ourselves, or only looks at how replies to the client begin.
+
+    As a note it calls `then` with the first `most` bytes; with None when the server has gone.
+    """
+
+    __slots__ = ("_most", "_then", "_to", "data")
+
+    def __init__(self, then: Callable[[bytes | None], None], to: Taker = NOWHERE, *, most: int = MOST_KEPT) -> None:
+        self._then = then
+        self._to = to
+        self._most = most
+        self.data = b""
+
+    def take(self, chunk: bytes) -> None:
+        """See `Taker`."""
+        if len(self.data) < self._most:
+            self.data += chunk[: self._most - len(self.data)]
+        self._to.take(chunk)
+
+    def answered(self) -> None:
+        """See `lanes.Note`."""
+        self._then(self.data)
+
+    def lost(self) -> None:
+        """See `lanes.Note`."""
+        self._then(None)
+
+
+class ServerLine(Line):
+    """A `Line` on a logged-in stream, whose sink it is.
+
+    Attributes:
+        version: of the credential it has shown last.
+        busy_since: for the watch over silent servers: when the probe under way was asked; None without one.
+    """
+
+    patient = True
+
+    def __init__(self, hub: Hub, lease: Lease, protocol: Protocol, database: int, *, gathers: bool) -> None:
+        stream = lease.stream
+        super().__init__(Gathering(stream.outlet) if gathers else stream.outlet, Replies())
+        self.hub = hub
+        self.lease = lease
+        self.stream = stream
+        self.protocol = protocol
+        self.database = database
+        self.version = lease.connection.credential_version
+        self.gone = False
+        self.heard = 0
+        self.probed_at: float | None = None
+        self._stalled: list[Callable[[], None]] = []
+
+    @property
+    def facts(self) -> ServerFacts:
+        """What the login learned."""
+        facts: ServerFacts = self.lease.connection.facts
+        return facts
+
+    @property
+    def taker(self) -> Taker:
+        """See `net.flow.Sink`."""
+        return self
+
+    @property
+    def endpoint_stays(self) -> bool:
+        """Whether the upstream still has the endpoint it is connected to."""
+        return self.lease.connection.endpoint in self.hub.upstream.endpoints
+
+    def probe_answered(self) -> None:
+        """The server has given its sign of life."""
+        self.probed_at, self.heard = None, self.count
+
+    def begin(self) -> None:
+        """Listen to the server from now on."""
+        self.stream.pour(self)
+
+    # ---- asking for ourselves
+
+    def say(self, *words: bytes | str | int, then: Callable[[bytes | None], None]) -> None:
+        """Send a command of our own behind all others; `then` gets its reply, which nobody else sees."""
+        self.expect(Answer(then), 1)
+        self.to.take(request(*words))
+
+    def expect(self, answer: Answer, count: int) -> Run:
+        """Owe `count` replies to `answer`."""
+        run = Run(None, answer, count)
+        run.note = answer
+        run.apart = True
+        self.append(run)
+        return run
+
+    def reauthenticate(self, credential: Credential) -> None:
+        """Show `credential` on the open connection: what is under way goes on."""
+        if credential.password is None or credential.version == self.version:
+            return
+        name = None if credential.username is None else credential.username.encode()
+        version = credential.version
+
+        def judged(reply: bytes | None) -> None:
+            if reply == OK:
+                self.lease.restamp(version)
+                self.version = version
+            elif reply is not None:
+                self.hub.login_refused(version)
+
+        self.expect(Answer(judged, most=16), 1)
+        self.to.take(auth_request(name, credential.password.reveal()))
+
+    # ---- called by the stream
+
+    def failed(self, failure: Exception) -> None:
+        """See `Sink`: the server has broken the protocol, or we have."""
+        self.hub.line_failed(self, failure)
+        self.drop()
+
+    def eof(self) -> None:
+        """See `Sink`."""
+        self.drop()
+
+    def lost(self, _: BaseException | None) -> None:
+        """See `Sink`."""
+        self.drop()
+
+    def pause(self) -> None:
+        """See `Sink`: the server does not read."""
+        self.choked = True
+
+    def resume(self) -> None:
+        """See `Sink`."""
+        self.choked = False
+        stalled, self._stalled = self._stalled, []
+        for go_on in stalled:
+            go_on()
+
+    def when_free(self, go_on: Callable[[], None]) -> None:
+        """Call `go_on` once the server reads again, or is gone."""
+        self._stalled.append(go_on)
+
+    # ---- ends
+
+    def drop(self) -> None:
+        """The server is gone, or has to go: whoever is owed something is told."""
+        if self.gone:
+            return
+        self.gone = True
+        self.open = False
+        self.stream.unpour()
+        self.excuse(LOST)
+        self.lease.release()
+        self.resume()
+        self.hub.line_gone(self)
+
+    def excuse(self, words: bytes) -> None:
+        """Answer everything that is owed with an error; who has half a reply cannot be told, and is cut."""
+        run, self.first, self.last = self.first, None, None
+        halfway = self.cut_short
+        while run is not None:
+            following, run.after = run.after, None
+            client = run.client
+            if client is not None:
+                client.owed -= run.count
+                _count_errors(run)
+                if halfway:
+                    cast("Conversation", client).broken_off()
+                else:
+                    run.to.take(words * run.count)
+            self.owed -= run.count
+            if run.note is not None:
+                run.note.lost()
+            if client is not None and client.owed == 0 and client.watched:
+                client.emptied()
+            halfway = False
+            run = following
+
+    # ---- replies that concern our login
+
+    def on_error(self, run: Run, error: bytes) -> bytes:
+        """See `Line`. What the server says of our login is for us; a client is told in words of our own."""
+        word = error_word(error)
+        if run.client is None:
+            return error
+        if word in AUTH_REFUSED:
+            self.hub.login_refused(self.version)
+            self.retire()
+            return LOGGED_OUT
+        if word == "READONLY":
+            self.hub.demoted(self)
+        return self.hub.disguise(error, cast("Conversation", run.client))
+
+    def retire(self) -> None:
+        """Take no more requests; go once the last reply is delivered."""
+        raise NotImplementedError
+
+
+class SharedLine(ServerLine):
+    """Clients ask on it as they come. What they ask in one turn of the loop goes in one write."""
+
+    def __init__(self, hub: Hub, lease: Lease, protocol: Protocol, database: int) -> None:
+        super().__init__(hub, lease, protocol, database, gathers=True)
+        lease.move(State.SHARED)
+        self.remembers = hub.options.retry_reads
+
+    def retire(self) -> None:
+        """See `ServerLine`."""
+        self.open = False
+        if not self.owed:
+            # Not now: whoever called may be about to deliver what the last reply was.
+            asyncio.get_running_loop().call_soon(self.drop)
+
+    def drained(self) -> None:
+        """See `Line`."""
+        asyncio.get_running_loop().call_soon(self.drop)
+
+
+class PrivateLine(ServerLine):
+    """Lent to one client at a time.
+
+    Attributes:
+        holder: is told when the server goes away.
+        soiled: it has a state that the next client must not find; it is closed and not lent again.
+    """
+
+    def __init__(self, hub: Hub, lease: Lease, protocol: Protocol, database: int) -> None:
+        super().__init__(hub, lease, protocol, database, gathers=False)
+        self.holder: Callable[[], None] | None = None
+        self.soiled = False
+        self.idle_since = 0.0
+
+    def retire(self) -> None:
+        """See `ServerLine`: its holder goes on with it, and nobody after it."""
+        self.soiled = True
+
+    def drop(self) -> None:
+        """See `ServerLine`."""
+        holder, self.holder = self.holder, None
+        already = self.gone
+        super().drop()
+        if holder is not None and not already:
+            holder()
+
+
+def _count_errors(run: Run) -> None:
+    client = run.client
+    if client is None or not client.metrics:
+        return
+    kinds: Iterable[int] = [run.kind] * run.total if run.kinds is None else run.kinds
+    for index, kind in enumerate(kinds):
+        if index >= run.total - run.count:
+            client.metrics[kind].error += 1
+        elif kind < len(client.metrics):
+            client.metrics[kind].ok += 1
+
+
+def broken_protocol(failure: Exception) -> str:
+    """For the log: what a server did that cannot be followed."""
+    if isinstance(failure, UpstreamError):
+        return str(failure)
+    return f"{Reason.INTERNAL}: {type(failure).__name__}"

@@ -1,0 +1,103 @@
+"""The server's side: TLS, and the login in the credential's name, up to the first command."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ambassador.errors import Reason, UpstreamError
+from ambassador.upstreams.upstream import Attempt, Login
+from ambassador.wire.redis.commands import Command, parse_command_table
+from ambassador.wire.redis.login import ClientLogin, LoggedIn
+from ambassador.wire.redis.messages import Error, Protocol, Value, decode, request
+from ambassador.wire.redis.replies import Replies
+
+NAME = "ambassador"
+"""What our connections are called in the server's CLIENT LIST."""
+
+TABLE_BYTES = 4 << 20
+"""Most bytes of a server's answer to COMMAND; that of Valkey 9 has about 250 KiB."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFacts:
+    """What a login learned of its server.
+
+    Attributes:
+        hello: the server's answer to HELLO, pairs in its order; None from a server that does not know it.
+        commands: its table of commands, when it was asked for; None when it would not tell.
+    """
+
+    hello: tuple[tuple[Value, Value], ...] | None
+    commands: Mapping[bytes, Command] | None
+
+
+def login_to(protocol: Protocol, database: int, *, learn: bool = False) -> Login:
+    """A login for a connection that speaks RESP `protocol` to `database`; with `learn` it asks for the commands too."""
+
+    async def run(attempt: Attempt) -> ServerFacts:
+        if attempt.tls is not None:
+            await attempt.start_tls()
+        greeting = await _converse(attempt, _machine(attempt, protocol, database))
+        commands = await _learn(attempt) if learn else None
+        return ServerFacts(None if greeting.hello is None else tuple(greeting.hello), commands)
+
+    return run
+
+
+def _machine(attempt: Attempt, protocol: Protocol, database: int) -> ClientLogin:
+    credential, address = attempt.credential, attempt.endpoint.address
+    username = None if credential is None else credential.username
+    password = None if credential is None or credential.password is None else credential.password.reveal()
+    private = attempt.stream.tls is not None or address.is_unix or address.is_loopback
+    return ClientLogin(
+        username=None if username is None else username.encode(),
+        password=password,
+        protocol=protocol,
+        database=database,
+        name=NAME,
+        allow_cleartext=private or attempt.settings.allow_cleartext_password,
+    )
+
+
+async def _converse(attempt: Attempt, machine: ClientLogin) -> LoggedIn:
+    stream = attempt.stream
+    while True:
+        if out := machine.to_send():
+            stream.write(out)
+        event = machine.next_event()
+        if event is not None:
+            if event.rest:
+                raise UpstreamError(
+                    Reason.UPSTREAM_BAD_MESSAGE, f"{attempt.endpoint} said more than it was asked during the login"
+                )
+            return event
+        data = await stream.read()
+        if not data:
+            raise UpstreamError(Reason.UPSTREAM_CLOSED, f"{attempt.endpoint} closed the connection during login")
+        machine.receive(data)
+
+
+async def _learn(attempt: Attempt) -> Mapping[bytes, Command] | None:
+    """The server's table of commands; None when our user may not ask for it."""
+    attempt.stream.write(request("COMMAND"))
+    walk, pieces, size = Replies(), [], 0
+    while True:
+        data = await attempt.stream.read()
+        if not data:
+            raise UpstreamError(Reason.UPSTREAM_CLOSED, f"{attempt.endpoint} closed the connection when asked COMMAND")
+        pieces.append(data)
+        size += len(data)
+        if size > TABLE_BYTES:
+            raise UpstreamError(Reason.UPSTREAM_BAD_MESSAGE, f"{attempt.endpoint} answers COMMAND without end")
+        walk.advance(data, 0, 1)
+        if walk.done:
+            break
+    # Thousands of small values: tens of milliseconds that no client should wait for.
+    return await asyncio.to_thread(_table, b"".join(pieces))
+
+
+def _table(answer: bytes) -> Mapping[bytes, Command] | None:
+    value, _ = decode(answer)
+    return None if isinstance(value, Error) else parse_command_table(value)

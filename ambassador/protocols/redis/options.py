@@ -1,0 +1,67 @@
+"""Settings of the protocol, at a listener and at an upstream."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+
+from ambassador.config.model import Model
+from ambassador.config.types import Duration, Timeout, UpstreamName, one_or_list
+
+Words = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=64)], ...], BeforeValidator(one_or_list)]
+Prefixes = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(one_or_list)]
+
+
+class RedisListenerOptions(Model):
+    """`redis:` of a listener."""
+
+    upstream: UpstreamName
+    """The upstream that clients of this listener are logged in to."""
+
+    allow: Words = ()
+    """Commands (`GET`), sub-commands (`CONFIG|GET`) and categories (`@read`) that clients may use; everything else is
+    refused. Without it everything is allowed but what shows or changes the proxy's own login."""
+
+    deny: Words = ()
+    """The same words, for what clients may not use; wins over `allow`."""
+
+    read_only: bool = False
+    """Whether commands that write are refused."""
+
+    keys: Prefixes = ()
+    """Prefixes of keys that clients may use; all keys by default. Each command is then looked at, which costs time."""
+
+
+class RedisUpstreamOptions(Model):
+    """`redis:` of an upstream."""
+
+    mode: Literal["multiplex", "dedicated"] = "multiplex"
+    """`multiplex` lets clients share a few server connections, and gives them one of their own for as long as a command
+    needs it; `dedicated` gives each client its own from beginning to end."""
+
+    connections: Annotated[int, Field(ge=1, le=64)] = 1
+    """Shared connections for each protocol version and database. One gathers most and so costs least; several let a
+    server with I/O threads use them."""
+
+    idle: Annotated[int, Field(ge=0, le=10_000)] = 32
+    """Most connections kept for the next client that needs one of its own for a while."""
+
+    idle_timeout: Timeout = 60.0
+    """How long such a connection is kept unused."""
+
+    database: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
+    """The database to use at the server. Clients see it as database 0, and no other. By default clients choose."""
+
+    wait: Duration = 10.0
+    """How long a command waits for the server to come back, or for a connection, until it is answered by an error."""
+
+    retry_reads: bool = False
+    """Whether commands that only read are asked once more when the server goes away before it answers."""
+
+    probe: Timeout = 5.0
+    """How often a shared connection that says nothing is asked for a sign of life (PING); when the answer takes longer
+    than `probe_timeout`, the server is taken for gone."""
+
+    probe_timeout: Timeout = 10.0
+    """How long such an answer may take. A server that runs a long script or command answers nobody meanwhile."""

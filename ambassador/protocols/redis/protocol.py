@@ -1,0 +1,70 @@
+"""The verbs of the protocol, told in order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ambassador.access.base import Principal
+from ambassador.errors import AmbassadorError, Reason
+from ambassador.net.relay import End
+from ambassador.protocols.base import Attach, Downstream, Hello, Protocol
+from ambassador.protocols.redis.accept import authenticate
+from ambassador.protocols.redis.client import Conversation
+from ambassador.protocols.redis.hub import Hubs
+from ambassador.protocols.redis.login import login_to
+from ambassador.protocols.redis.options import RedisListenerOptions, RedisUpstreamOptions
+from ambassador.protocols.redis.rules import Rules
+from ambassador.upstreams.target import Target
+from ambassador.upstreams.upstream import Attempt
+from ambassador.wire.redis.commands import Kind
+from ambassador.wire.redis.messages import error
+
+_SILENT = {Reason.CLIENT_CLOSED, Reason.DRAINED, Reason.CUT}
+
+
+class Redis(Protocol):
+    """Redis and Valkey, on shared connections or on one for each client."""
+
+    ListenerOptions = RedisListenerOptions
+    UpstreamOptions = RedisUpstreamOptions
+    asks_for_passwords = True
+    logs_in = True
+    request_kinds = tuple(kind.name.lower() for kind in Kind)
+
+    options: RedisListenerOptions
+    shared: Hubs
+
+    def __init__(self, options: Any, shared: Any) -> None:
+        super().__init__(options, shared)
+        self._rules = Rules(options)
+
+    @classmethod
+    def make_shared(cls) -> Hubs:
+        return Hubs()
+
+    @classmethod
+    async def stop_shared(cls, shared: Hubs) -> None:
+        await shared.close()
+
+    async def accept(self, downstream: Downstream) -> tuple[Hello, Principal]:
+        downstream.admit()
+        principal = await authenticate(downstream)
+        return Hello(principal.name), principal
+
+    async def relay(self, downstream: Downstream, hello: Hello, target: Target, attach: Attach) -> End:
+        hub = self.shared.of(target.upstream)
+        conversation = Conversation(downstream, hub, self._rules, Principal(hello.user or "default", "redis"))
+        attach(conversation, None)
+        return await conversation.run()
+
+    @classmethod
+    async def try_login(cls, attempt: Attempt) -> None:
+        options = attempt.settings.options
+        database = options.database if isinstance(options, RedisUpstreamOptions) else None
+        await login_to(2, database or 0)(attempt)
+
+    def refuse(self, error_: AmbassadorError, *, reveal: bool) -> bytes:
+        if error_.reason in _SILENT:
+            return b""
+        text = str(error_) if reveal else error_.public
+        return error(text if error_.reason is Reason.AUTH_FAILED else f"ERR {text}")

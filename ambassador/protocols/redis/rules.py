@@ -1,0 +1,48 @@
+"""What clients of one listener may do: its policy, against the table of the server behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ambassador.protocols.redis.options import RedisListenerOptions
+from ambassador.wire.redis.commands import Code, Command, classify
+from ambassador.wire.redis.policy import Policy
+
+_SEEN_THROUGH = frozenset({Code.MULTI, Code.EXEC, Code.DISCARD, Code.WATCH, Code.UNWATCH, Code.BLOCKING})
+
+
+class Rules:
+    """A listener's policy at work.
+
+    Attributes:
+        classes: the code of every command, for the scan; empty before `learn`.
+    """
+
+    def __init__(self, options: RedisListenerOptions) -> None:
+        self._open = not (options.allow or options.deny or options.keys or options.read_only)
+        self.policy = Policy(options.allow, options.deny, read_only=options.read_only, keys=options.keys)
+        self.classes: dict[bytes, int] = {}
+        self._table: Mapping[bytes, Command] = {}
+        self._plain: dict[bytes, int] = {}
+
+    def learn(self, table: Mapping[bytes, Command]) -> None:
+        """Take the table of the server's commands; worked out once for each."""
+        if self._table is not table:
+            self._table = table
+            self._plain = classify(table)
+            self.classes = self.policy.apply(self._plain, table)
+
+    def code_of(self, name: bytes) -> int:
+        """The class of a command (upper case), whatever the policy says of it."""
+        return self._plain.get(name, Code.UNKNOWN)
+
+    def judge(self, words: list[bytes]) -> str | None:
+        """Why a request is refused, in the server's words; None: it is not."""
+        return self.policy.judge(words, self._table)
+
+    def trusts(self, code: int) -> bool:
+        """Whether a special command that the policy's codes let through may be passed on without a look at its words.
+
+        Of the classes that clients use all the time; scripts have sub-commands, which a policy may name.
+        """
+        return code in _SEEN_THROUGH or (code == Code.SCRIPT and self._open)

@@ -1,0 +1,308 @@
+"""Where a client sits: what it is, and on which connection its requests go.
+
+A client shares a connection until a command needs one of its own: it is pinned then, and free again when nothing is
+owed on it and no state of the client is left in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ambassador.errors import AmbassadorError, ClientError, Reason, UpstreamError
+from ambassador.net.taker import NOWHERE, Taker
+from ambassador.protocols.redis.lanes import PLAIN, Asking, Line, Run
+from ambassador.protocols.redis.line import Answer, PrivateLine
+from ambassador.protocols.redis.state import FORWARDED, Pin, State
+from ambassador.wire.redis.commands import Kind, kind_of
+from ambassador.wire.redis.login import Pairs
+from ambassador.wire.redis.messages import Protocol, error
+from ambassador.wire.redis.replies import Replies
+from ambassador.wire.redis.requests import INSIDE, LARGE, Requests
+
+if TYPE_CHECKING:
+    from ambassador.access.base import Principal
+    from ambassador.protocols.base import Downstream
+    from ambassador.protocols.redis.hub import Hub
+    from ambassador.protocols.redis.rules import Rules
+
+THRESHOLD = 65536
+"""Bytes of a request beyond which it goes, as it comes, on a connection of the client's own."""
+
+_NUMBERS = itertools.count(1)
+
+_DEDICATED = "dedicated"
+
+
+class Refusing(Line):
+    """In the place of a server that cannot be had: `answer` is told of each plain request, by its kind."""
+
+    def __init__(self, answer: Callable[[int], None]) -> None:
+        super().__init__(NOWHERE, Replies())
+        self._answer = answer
+
+    def ask(self, client: Asking, data: bytes, walk: Requests) -> None:  # noqa: ARG002 - nothing is sent
+        """See `Line`."""
+        for _ in range(walk.count):
+            self._answer(walk.kind)
+
+
+class Seat(Asking):
+    """A client's place among the connections of a hub.
+
+    Args:
+        rules: what clients of this listener may do.
+
+    Attributes:
+        principal: who it has proven to be; None: it must do so again.
+        number: what CLIENT ID tells; no other client has it.
+        pin: the connection of its own, if it has one now.
+    """
+
+    def __init__(self, downstream: Downstream, hub: Hub, rules: Rules, principal: Principal) -> None:
+        super().__init__(downstream.stream.outlet, Requests({}, THRESHOLD), downstream.requests)
+        self.hub = hub
+        self.rules = rules
+        self.principal: Principal | None = principal
+        self.number = next(_NUMBERS)
+        self.state = State(dedicated=hub.options.mode == _DEDICATED)
+        self.pin: PrivateLine | None = None
+        self._working = False
+        self._skipping = False
+
+    @property
+    def way(self) -> tuple[Protocol, int]:
+        """What connections for this client must have."""
+        return self.state.protocol, self.state.database
+
+    def move_now(self) -> bool:
+        """Go to another shared connection without waiting, if that can be done."""
+        if self.owed or self.state.dedicated or not self.rules.classes:
+            return False
+        self.line = self.hub.ready(self.way)
+        return self.line is not None
+
+    async def house(self) -> None:
+        """Have a line to ask on, shared or one's own, whichever it has to be.
+
+        Raises:
+            UpstreamError, CredentialError: none was to be had.
+        """
+        if self.state.dedicated:
+            await self.take_pin(Pin.DEDICATED)
+        elif self.pin is None and (self.line is None or not self.line.open):
+            self.line = await self.hub.shared(self.way)
+        self.rules.learn(self.hub.commands)
+        self.look()
+
+    async def greet(self, protocol: Protocol) -> Pairs:
+        """Go to where `protocol` is spoken; returns what the server says of itself there.
+
+        Raises:
+            UpstreamError, CredentialError: it was not to be had.
+            ClientError: the server knows no HELLO.
+        """
+        line = await self.hub.shared((protocol, self.state.database))
+        if line.facts.hello is None:
+            raise ClientError(Reason.UNSUPPORTED, "ERR unknown command 'HELLO'")
+        self.line = line
+        return list(line.facts.hello)
+
+    async def use(self, database: int) -> None:
+        """Go to where `database` is selected.
+
+        Raises:
+            UpstreamError, CredentialError: it was not to be had.
+            ClientError: the server does not have it.
+        """
+        try:
+            self.line = await self.hub.shared((self.state.protocol, database))
+        except UpstreamError as refused:
+            if refused.code == "SELECT":
+                raise ClientError(Reason.UNSUPPORTED, refused.public) from refused
+            raise
+        self.state.database = database
+
+    async def take_pin(self, why: Pin) -> PrivateLine:
+        """Have a connection of one's own.
+
+        Raises:
+            UpstreamError, CredentialError: none was to be had.
+        """
+        if self.pin is None:
+            self.hold_pin(await self.hub.private(self.way), why)
+        if self.pin is None:
+            raise AssertionError("it has just been taken")
+        return self.pin
+
+    def hold_pin(self, line: PrivateLine, why: Pin) -> None:
+        self.pin = self.line = line
+        self.streaming = True
+        line.listener = self.to
+        line.holder = self.pin_lost
+        self.state.why = why
+        self.hub.pinned(why)
+        self.watched = not self.state.dedicated
+
+    def let_pin_go(self, *, soiled: bool = False) -> None:
+        """Share again."""
+        pin, self.pin = self.pin, None
+        if pin is None:
+            return
+        self.hub.unpinned(self.state.why)
+        pin.soiled = pin.soiled or soiled
+        self.streaming = False
+        pin.listener = NOWHERE
+        self.line = self.hub.ready(self.way)
+        self.hub.give_back(pin)
+
+    @property
+    def is_midway(self) -> bool:
+        """A part of a plain request has gone to the client's own connection, and the rest has not come yet."""
+        walk = self.walk
+        return self.streaming and walk.stop in {INSIDE, LARGE} and 0 <= walk.code < PLAIN
+
+    def forward(self, code: int, request: bytes) -> None:
+        """Send a request on the client's own connection; its one reply goes to the client."""
+        line = self.pin
+        if line is None:
+            raise AssertionError("only a client with a connection of its own has something sent there")
+        to: Taker = NOWHERE if self.mute else self.to
+        run = Run(self, to, 1)
+        run.kind = code if code < PLAIN else kind_of(code)
+        then = self.state.sent(code)
+        if then is not None:
+            answer = Answer(then, to, most=16)
+            run.to, run.note, run.apart = answer, answer, True
+        line.append(run)
+        line.to.take(request)
+
+    async def ask_server(self, code: int, data: bytes) -> None:
+        """Send a request on: a plain one where all plain ones go, another one on a connection of the client's own.
+
+        Raises:
+            UpstreamError, CredentialError: none was to be had.
+        """
+        if code >= PLAIN:
+            await self.take_pin(FORWARDED.get(code, Pin.UNKNOWN))
+        if self.pin is not None:
+            self.forward(code, data)
+        elif self.line is not None:
+            run = Run(self, self.outlet, 1)
+            run.kind = code
+            self.line.append(run)
+            self.line.to.take(data)
+
+    async def question(self, *words: bytes | str | int) -> bytes:
+        """Ask something ourselves on the client's own connection.
+
+        Raises:
+            UpstreamError: the server went away.
+        """
+        if self.pin is None:
+            raise AssertionError("only a client with a connection of its own has something asked there")
+        answer: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
+        self.pin.say(*words, then=lambda reply: None if answer.done() else answer.set_result(reply))
+        reply = await answer
+        if reply is None:
+            raise UpstreamError(Reason.UPSTREAM_CLOSED, "the server closed the connection")
+        return reply
+
+    def reply(self, words: bytes, *, kind: int = Kind.CONNECTION) -> None:
+        """Answer the client ourselves."""
+        if self._skipping and self._working:
+            self._skipping = self.mute = False
+            self.look()
+            return
+        counts = self.metrics[kind]
+        if words.startswith(b"-"):
+            counts.error += 1
+        else:
+            counts.ok += 1
+        if not self.mute:
+            self.sent += len(words)
+            self.to.take(words)
+
+    @property
+    def outlet(self) -> Taker:
+        """Takes replies for the client; nobody does while it wants none."""
+        return NOWHERE if self.mute else self.to
+
+    def look(self) -> None:
+        """Have the scan stop at what must be looked at now: at everything, or at what is special."""
+        watchful = self.principal is None or self.state.lost == "multi" or self._skipping or self.state.raw
+        self.walk.classes = {} if watchful else self.rules.classes
+
+    def proven(self, principal: Principal | None) -> None:
+        """It has shown who it is; None: it must do so again."""
+        self.principal = principal
+        self.look()
+
+    @property
+    def shown_name(self) -> bytes:
+        """What a client is told it is called."""
+        name = "" if self.principal is None else self.principal.name
+        return name.encode("utf-8", "surrogateescape") or b"default"
+
+    async def call_itself(self, name: bytes) -> None:
+        """Take the client's name for itself; a server whose connection it has all the time is told as well."""
+        self.state.name = name or None
+        if self.state.dedicated and self.pin is not None:
+            await self.question("CLIENT", "SETNAME", name)
+
+    def found_again(self) -> None:
+        """The client has been told what it lost when the server went away."""
+        self.state.lost = ""
+        self.look()
+
+    def turn_raw(self, why: Pin) -> None:
+        """From here on what the server sends is not looked at, and nearly nothing is asked."""
+        if self.pin is None:
+            raise AssertionError("only a connection of the client's own becomes something else")
+        self.state.raw = self.pin.raw = True
+        self.state.why = why
+        self.look()
+
+    def skip_next(self) -> None:
+        """Throw away the reply to the next request."""
+        self._skipping = self.mute = True
+        self.look()
+
+    @staticmethod
+    def words_for(trouble: AmbassadorError) -> bytes:
+        """What a client is told when no connection to the server is to be had."""
+        code = trouble.code if isinstance(trouble, UpstreamError) else None
+        return error(f"{code} {_PASSED_ON[code]}" if code in _PASSED_ON else f"ERR {trouble.public}")
+
+    def show_credential(self) -> None:
+        state, pin, credential = self.state, self.pin, self.hub.upstream.credential
+        if not state.credential_due or pin is None or credential is None:
+            return
+        if state.in_multi or self.is_midway or state.confined or state.raw:
+            self.watched = True
+            return
+        state.credential_due = False
+        pin.reauthenticate(credential)
+
+    def swallow(self, words: bytes) -> None:
+        """Throw away the request under way, and answer it so."""
+        self.streaming = True
+
+        def answer(kind: int) -> None:
+            self.line, self.streaming = None, False
+            self.reply(words, kind=kind)
+
+        self.line = Refusing(answer)
+
+    def pin_lost(self) -> None:
+        """The server of the client's own connection is gone."""
+
+
+_PASSED_ON = {
+    "LOADING": "the upstream server is loading its data",
+    "MASTERDOWN": "the upstream server's link to its primary is down",
+    "BUSY": "the upstream server is busy running a script",
+}
+"""Words of the server that tell a driver what to do, with a text of ours."""
