@@ -19,7 +19,7 @@ help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 	@echo '  ARGS="..." is passed on: make demo ARGS=--once, make test ARGS="-k rotation"'
 
-demo: ## a real PostgreSQL, an ambassador before it, a query without a password, a live rotation
+demo: ## real PostgreSQL and Valkey, an ambassador before them, queries without a password, a live rotation
 	$(ready) demo
 	@exec .venv/bin/ambassador demo $(ARGS)
 

