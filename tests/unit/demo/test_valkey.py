@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +17,7 @@ from ambassador.demo.resp import Conversation, Refused
 from ambassador.demo.servers import ServerFailed
 from ambassador.demo.valkey import CONTROL, ValkeyServer, digest, packaged, quoted
 from tests.support.leaks import SHARED_CHILDREN
+from tests.support.processes import Child, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +75,20 @@ def test_it_serves_until_the_block_is_left() -> None:
         process = Path(f"/proc/{server.pid}")
     assert not process.exists()
     assert not server.directory.exists()
+
+
+def test_it_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
+    parent = (
+        "import time; from ambassador.demo.valkey import ValkeyServer;"
+        "server = ValkeyServer(); server.start(); print(server.pid, server.directory, flush=True); time.sleep(60)"
+    )
+    with Child([sys.executable, "-c", parent], directory=tmp_path) as child:
+        wait_until("the server", lambda: child.out.endswith("\n"))
+        pid, directory = child.out.split()
+        child.signal(signal.SIGKILL)
+        child.wait()
+        wait_until("the server's end", lambda: not Path(f"/proc/{pid}/exe").exists())
+    shutil.rmtree(directory)
 
 
 def test_its_files_and_its_socket_are_ours_alone(own: ValkeyServer) -> None:
