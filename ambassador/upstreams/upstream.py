@@ -24,9 +24,11 @@ from ambassador.net.stream import Stream, TlsFailed
 from ambassador.net.tls import ClientContexts
 from ambassador.telemetry.metrics import CredentialMetrics, UpstreamMetrics
 from ambassador.upstreams import balance
+from ambassador.upstreams.balance import ReadFrom
 from ambassador.upstreams.endpoint import Endpoint, EndpointSet
 from ambassador.upstreams.health import Health, Standing
 from ambassador.upstreams.pool import Pool, ServerConnection, State
+from ambassador.upstreams.withdrawal import Withdrawal
 from ambassador.wire.proxy_header import build_v1, build_v2
 
 _ENDPOINT_AT_FAULT = {
@@ -140,6 +142,8 @@ class Upstream:
         self._credential_metrics = credential_metrics
         self._clock = clock
         self._rng = rng or random.Random()  # noqa: S311 - spreads load, protects nothing
+        self._listeners: list[Callable[[], None]] = []
+        self._withdrawal = Withdrawal()
         self.replace(endpoints)
 
     @property
@@ -170,19 +174,43 @@ class Upstream:
             await self._store.refused(name, version)
 
     def replace(self, endpoints: EndpointSet) -> None:
-        """Take a new endpoint set; what is known of the endpoints that stay is kept."""
-        self.health = {endpoint: self.health.get(endpoint) or Health() for endpoint in endpoints}
+        """Take a new endpoint set; what is known of the endpoints that stay is kept.
 
-    async def lease(self, login: Login, preamble: Preamble | None = None) -> Lease:
+        Whoever is just being logged in at one that does not stay looks elsewhere.
+        """
+        before = self.endpoints
+        self.health = {endpoint: self.health.get(endpoint) or Health() for endpoint in endpoints}
+        if self.endpoints == before:
+            return
+        self._withdrawal.withdraw(self.health)
+        for callback in tuple(self._listeners):
+            callback()
+
+    def on_change(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call `callback` whenever the endpoint set has changed. Returns what ends that; callbacks must not raise."""
+        self._listeners.append(callback)
+
+        def unsubscribe() -> None:
+            if callback in self._listeners:
+                self._listeners.remove(callback)
+
+        return unsubscribe
+
+    async def lease(self, login: Login, preamble: Preamble | None = None, *, read_from: ReadFrom = "primary") -> Lease:
         """Open and log in a connection for one client; without a preamble, for ourselves.
+
+        Args:
+            read_from: which role of endpoint will do, where discovery tells them apart.
 
         Raises:
             UpstreamError: no endpoint let us in; carries the reason of the most telling failure.
             CredentialError: there is no valid credential to show.
         """
         failures: list[UpstreamError] = []
+        tried: set[Endpoint] = set()
         ahead = self._own_preamble() if preamble is None else preamble
-        for endpoint in self._order():
+        while (endpoint := self._next(read_from, tried)) is not None:
+            tried.add(endpoint)
             try:
                 return await self._lease_at(endpoint, login, ahead)
             except UpstreamError as error:
@@ -190,6 +218,10 @@ class Upstream:
                 if not _worth_trying_next(error):
                     break
         raise _most_telling(failures)
+
+    def _next(self, read_from: ReadFrom, tried: set[Endpoint]) -> Endpoint | None:
+        """Which endpoint to try after `tried`; chosen anew each time, since the set may have changed meanwhile."""
+        return next((endpoint for endpoint in self._order(read_from) if endpoint not in tried), None)
 
     async def connect(self, endpoint: Endpoint, preamble: Preamble = b"") -> Attempt:
         """Open a socket to `endpoint` without logging in: for messages that go ahead of a login, as a cancel does.
@@ -208,7 +240,7 @@ class Upstream:
 
         UNKNOWN when no server could say: unreachable, busy, TLS trouble.
         """
-        for endpoint in self._order():
+        for endpoint in dict.fromkeys((*self._order("primary"), *self._order("replica"))):
             try:
                 lease = await self._open(endpoint, credential, login, self._own_preamble())
             except UpstreamError as error:
@@ -228,8 +260,9 @@ class Upstream:
             return b""
         return (build_v1 if version == "v1" else build_v2)(None, None)
 
-    def _order(self) -> list[Endpoint]:
-        return balance.order(self.endpoints, self.health, self.settings.balance, self._clock.now(), self._rng)
+    def _order(self, read_from: ReadFrom) -> list[Endpoint]:
+        now = self._clock.now()
+        return balance.order(self.endpoints, self.health, self.settings.balance, now, self._rng, read_from=read_from)
 
     async def _lease_at(self, endpoint: Endpoint, login: Login, preamble: Preamble) -> Lease:
         name = self.settings.credential
@@ -255,10 +288,11 @@ class Upstream:
         started = self._clock.now()
         result: str = "cancelled"
         try:
-            attempt = replace(await self.connect(endpoint, preamble), credential=credential)
-            connection.stream = attempt.stream
-            async with asyncio.timeout(self.settings.login_timeout):
-                connection.facts = await login(attempt)
+            async with self._withdrawal.watch(endpoint):
+                attempt = replace(await self.connect(endpoint, preamble), credential=credential)
+                connection.stream = attempt.stream
+                async with asyncio.timeout(self.settings.login_timeout):
+                    connection.facts = await login(attempt)
             result = "ok"
         except TimeoutError as error:
             result = Reason.UPSTREAM_LOGIN_TIMEOUT

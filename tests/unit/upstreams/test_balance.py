@@ -7,7 +7,7 @@ import random
 import pytest
 
 from ambassador.config.address import Address
-from ambassador.upstreams.balance import order
+from ambassador.upstreams.balance import ReadFrom, eligible, order
 from ambassador.upstreams.endpoint import Endpoint
 from ambassador.upstreams.health import EJECT_AFTER, FIRST_EJECTION, Health
 
@@ -69,3 +69,32 @@ def test_random_tries_every_endpoint_once_and_the_ejected_last(health: dict[Endp
 
 def test_no_endpoints_are_no_fault() -> None:
     assert order((), {}, "random", 0.0, random.Random(1)) == []
+
+
+PRIMARY, *REPLICAS = (
+    Endpoint(Address("db", 1), "primary"),
+    Endpoint(Address("db", 2), "replica"),
+    Endpoint(Address("db", 3), "replica"),
+)
+
+
+@pytest.mark.parametrize(
+    ("read_from", "found"),
+    [("primary", [PRIMARY]), ("replica", REPLICAS), ("prefer-replica", [*REPLICAS, PRIMARY])],
+)
+def test_only_wanted_roles_are_tried_the_better_one_first(read_from: ReadFrom, found: list[Endpoint]) -> None:
+    known = {endpoint: Health() for endpoint in (PRIMARY, *REPLICAS)}
+    assert order(tuple(known), known, "ordered", 0.0, random.Random(1), read_from=read_from) == found
+    assert [endpoint for endpoint in known if eligible(endpoint, read_from)] == sorted(found, key=str)
+
+
+def test_a_primary_that_works_comes_before_a_replica_that_does_not() -> None:
+    known = {endpoint: Health() for endpoint in (PRIMARY, *REPLICAS)}
+    eject(known[REPLICAS[0]])
+    found = order(tuple(known), known, "random", 0.0, random.Random(1), read_from="prefer-replica")
+    assert found == [REPLICAS[1], PRIMARY, REPLICAS[0]]
+
+
+def test_one_of_which_nobody_said_its_role_may_be_any(health: dict[Endpoint, Health]) -> None:
+    found = order(ENDPOINTS, health, "ordered", 0.0, random.Random(1), read_from="replica")
+    assert found == list(ENDPOINTS)

@@ -18,3 +18,9 @@ def test_two_with_equal_addresses_are_the_same_endpoint() -> None:
     assert first == second
     assert {first: "kept"}[second] == "kept"
     assert first != Endpoint(Address("db", 5433))
+
+
+def test_a_server_that_changed_its_role_is_another_endpoint_at_the_same_address() -> None:
+    before, after = Endpoint(Address("db", 5432), "primary"), Endpoint(Address("db", 5432), "replica")
+    assert before != after
+    assert str(before) == str(after)

@@ -71,8 +71,10 @@ class World:
         self.store.put(credential)
         return credential
 
-    async def lease(self, upstream: Upstream, login: Callable[[Attempt], Awaitable[Any]], **more: bytes) -> Lease:
-        lease = await upstream.lease(login, **more)
+    async def lease(
+        self, upstream: Upstream, login: Callable[[Attempt], Awaitable[Any]], preamble: bytes | None = None
+    ) -> Lease:
+        lease = await upstream.lease(login, preamble)
         self.leases.append(lease)
         return lease
 
@@ -355,6 +357,82 @@ async def test_an_endpoint_taken_out_before_the_second_try_is_still_tried(world:
     world.store.attach(CREDENTIAL, "a test", ask, 5.0)
     lease = await world.lease(upstream, only("second", tries))
     assert lease.connection.credential_version == 2
+
+
+# ---- roles
+
+
+def roles(*servers: ThreadedServer) -> tuple[Endpoint, ...]:
+    """The first is the primary."""
+    addresses = [Address("127.0.0.1", server.port) for server in servers]
+    return (Endpoint(addresses[0], "primary"), *(Endpoint(one, "replica") for one in addresses[1:]))
+
+
+async def test_by_default_only_the_primary_is_tried(world: World) -> None:
+    upstream = world.upstream(world.server(), world.server())
+    upstream.replace(roles(world.server(), world.server()))
+    with pytest.raises(UpstreamError):
+        await world.lease(upstream, refusing(Reason.WRONG_ROLE))
+    primary, replica = upstream.endpoints
+    assert world.connects(primary) == {"wrong_role": 1}
+    assert world.connects(replica) == {}
+
+
+async def test_who_wants_a_replica_gets_one_and_prefers_it_to_the_primary(world: World) -> None:
+    upstream = world.upstream(world.server())
+    upstream.replace(roles(world.server(), world.server()))
+    primary, replica = upstream.endpoints
+    for read_from in ("replica", "prefer-replica"):
+        lease = await upstream.lease(let_in, read_from=read_from)
+        world.leases.append(lease)
+        assert lease.connection.endpoint == replica
+    upstream.replace((primary,))
+    world.leases.append(await upstream.lease(let_in, read_from="prefer-replica"))
+    assert world.leases[-1].connection.endpoint == primary
+    with pytest.raises(UpstreamError, match="no endpoints"):
+        await upstream.lease(let_in, read_from="replica")
+
+
+async def test_a_trial_asks_servers_of_any_role(world: World) -> None:
+    asked = []
+
+    async def login(attempt: Attempt) -> None:
+        asked.append(attempt.endpoint.role)
+        raise UpstreamError(Reason.CONNECT_FAILED, "no")
+
+    upstream = world.upstream(world.server())
+    upstream.replace(roles(world.server(), world.server()))
+    assert await upstream.trial(world.put("any"), login) is TrialResult.UNKNOWN
+    assert asked == ["primary", "replica"]
+
+
+async def test_a_change_of_endpoints_is_told_and_no_change_is_not(world: World) -> None:
+    upstream = world.upstream(world.server())
+    told: list[int] = []
+    unsubscribe = upstream.on_change(lambda: told.append(len(upstream.endpoints)))
+    upstream.replace(upstream.endpoints)
+    assert told == []
+    upstream.replace((*upstream.endpoints, Endpoint(Address("other", 1))))
+    assert told == [2]
+    unsubscribe()
+    unsubscribe()
+    upstream.replace(())
+    assert told == [2]
+
+
+async def test_who_is_being_logged_in_at_a_primary_that_was_replaced_goes_to_the_new_one(
+    world: World, unanswering: Address
+) -> None:
+    upstream = world.upstream(world.server(), connect_timeout=20.0)
+    (new,) = upstream.endpoints
+    upstream.replace((Endpoint(unanswering, "primary"), Endpoint(new.address, "replica")))
+    task = asyncio.create_task(upstream.lease(let_in))
+    await asyncio.sleep(0.05)
+    assert not task.done()
+    upstream.replace((Endpoint(new.address, "primary"),))
+    lease = await task
+    world.leases.append(lease)
+    assert lease.connection.endpoint == Endpoint(new.address, "primary")
 
 
 # ---- credentials
