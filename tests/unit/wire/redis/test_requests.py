@@ -79,6 +79,26 @@ def test_there_is_room_for_the_kinds_of_any_chunk(requests: Requests) -> None:
     assert requests.kinds[:1000] == bytes([OTHER, READ]) * 500
 
 
+@pytest.mark.parametrize("words", [(b"GET",), (b"GET", b"key"), (b"SET", b"k" * 100, b"v" * 999_999), (b"x" * 65,)])
+def test_a_whole_request_is_passed_in_one_go_which_is_what_makes_it_cheap(words: tuple[bytes, ...]) -> None:
+    """Seen from inside, because it makes no other difference."""
+    walk = source_of(module).Requests(CLASSES)
+    data = b"xx" + request(*words)
+    assert walk._pass_whole(data, 2, len(data)) == len(data)
+    assert walk._pass_whole(data + b"*", 2, len(data) + 1) == len(data)
+    assert walk._pass_whole(data[:-1], 2, len(data) - 1) == 2
+    walk.large = len(data) - 2
+    assert walk._pass_whole(data, 2, len(data)) == len(data)
+    walk.large -= 1
+    assert walk._pass_whole(data, 2, len(data)) == 2
+
+
+@pytest.mark.parametrize("number", [b"0", b"01", b"1000000", b"", b"x", b"1", b"1\r", b"1\n\n", b"1\rx", b"-1"])
+def test_what_is_rare_in_a_request_is_left_to_the_steps(number: bytes) -> None:
+    data = b"*" + number + (b"\r\n" if number not in {b"1", b"1\r"} else b"")
+    assert source_of(module).Requests(CLASSES)._read_short(data, 1, len(data)) == 0
+
+
 def test_a_walk_begins_where_it_is_told_to(requests: Requests) -> None:
     assert requests.advance(b"xx" + GET, 2) == 2 + len(GET)
     assert (requests.stop, requests.count) == (BOUNDARY, 1)
@@ -92,7 +112,25 @@ def test_a_name_is_known_in_any_spelling(requests: Requests, name: bytes) -> Non
 
 
 def test_names_are_told_apart_to_the_last_byte(requests: Requests) -> None:
-    names = [b"GET", b"GEX", b"GET", b"GETX", b"XET", b"GET\0", b"G\0T", b"GET", b"get", b"GE", b"", b"EGT", b"GET"]
+    names = [
+        b"PING",
+        b"PXNG",
+        b"PING",
+        b"GXT",
+        b"GET",
+        b"GEX",
+        b"GET",
+        b"GETX",
+        b"XET",
+        b"GET\0",
+        b"G\0T",
+        b"GET",
+        b"get",
+        b"GE",
+        b"",
+        b"EGT",
+        b"GET",
+    ]
     codes = [CLASSES.get(name.upper(), UNKNOWN) for name in names]
     told = events(requests, b"".join(map(request, names)))
     assert [event[3] if event[0] == "special" else event[1] for event in told[:-1]] == codes
