@@ -112,25 +112,7 @@ def test_a_name_is_known_in_any_spelling(requests: Requests, name: bytes) -> Non
 
 
 def test_names_are_told_apart_to_the_last_byte(requests: Requests) -> None:
-    names = [
-        b"PING",
-        b"PXNG",
-        b"PING",
-        b"GXT",
-        b"GET",
-        b"GEX",
-        b"GET",
-        b"GETX",
-        b"XET",
-        b"GET\0",
-        b"G\0T",
-        b"GET",
-        b"get",
-        b"GE",
-        b"",
-        b"EGT",
-        b"GET",
-    ]
+    names = b"PING PXNG PING GXT GET WET GEX GET GETX XET GET\0 G\0T GET get GE  EGT GET".split(b" ")
     codes = [CLASSES.get(name.upper(), UNKNOWN) for name in names]
     told = events(requests, b"".join(map(request, names)))
     assert [event[3] if event[0] == "special" else event[1] for event in told[:-1]] == codes
