@@ -50,6 +50,7 @@ class Reason(StrEnum):
     IDLE_TIMEOUT = "idle_timeout"
     IDLE_IN_TRANSACTION_TIMEOUT = "idle_in_transaction_timeout"
     SESSION_TIMEOUT = "session_timeout"
+    SLOW_CLIENT = "slow_client"
 
     # The service behind us.
     CONNECT_FAILED = "connect_failed"

@@ -131,8 +131,8 @@ class Protocol(ABC):
         """State that outlives reloads and is common to all listeners of the protocol."""
         return None
 
-    @classmethod
-    async def stop_shared(cls, shared: Any) -> None:  # noqa: B027 - most have nothing to end
+    @classmethod  # noqa: B027 - most have nothing to end
+    async def stop_shared(cls, shared: Any) -> None:
         """The daemon ends: let go of what `make_shared` returned holds."""
 
     @abstractmethod

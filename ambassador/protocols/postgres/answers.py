@@ -21,6 +21,7 @@ SQLSTATE: Mapping[Reason, str] = {
     Reason.IDLE_TIMEOUT: "57P05",  # idle_session_timeout
     Reason.IDLE_IN_TRANSACTION_TIMEOUT: "25P03",  # idle_in_transaction_session_timeout
     Reason.SESSION_TIMEOUT: "57P01",  # admin_shutdown
+    Reason.SLOW_CLIENT: "57P01",
     Reason.CONNECT_FAILED: "08001",  # sqlclient_unable_to_establish_sqlconnection
     Reason.CONNECT_TIMEOUT: "08001",
     Reason.UPSTREAM_TLS_FAILED: "08001",

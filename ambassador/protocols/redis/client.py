@@ -17,16 +17,20 @@ from ambassador.net.taker import NOWHERE, Taker
 from ambassador.protocols.base import Downstream, Link
 from ambassador.protocols.redis import specials, subscriptions
 from ambassador.protocols.redis.lanes import PLAIN, Line
-from ambassador.protocols.redis.line import LOST, ServerLine
+from ambassador.protocols.redis.line import LOST, ServerLine, words_for
 from ambassador.protocols.redis.seat import Refusing, Seat
-from ambassador.protocols.redis.state import FORWARDED, Pin
+from ambassador.protocols.redis.shared import SharedLine
+from ambassador.protocols.redis.state import FORWARDED
 from ambassador.wire.redis.commands import Code
-from ambassador.wire.redis.messages import error, parse_inline, parse_request, request
+from ambassador.wire.redis.messages import error
 
 if TYPE_CHECKING:
     from ambassador.access.base import Principal
     from ambassador.protocols.redis.hub import Hub
     from ambassador.protocols.redis.rules import Rules
+
+HEAVY = 10.0
+"""Seconds that a client has a connection of its own behind a large reply."""
 
 GOODBYE = 5.0
 """Seconds that a client which has ended its side is owed its last replies."""
@@ -125,6 +129,8 @@ class Conversation(Seat, Link):
 
     def _disown(self, line: Line) -> None:
         """Replies that are still owed on a shared connection come for nobody."""
+        if isinstance(line, SharedLine):
+            line.wait_no_more(self)
         run = line.first
         while run is not None:
             if run.client is self:
@@ -187,7 +193,7 @@ class Conversation(Seat, Link):
         if code == Code.EMPTY:
             return
         if self.state.raw:
-            self._say_raw(request, line=code == Code.INLINE)
+            specials.say_raw(self, request, line=code == Code.INLINE)
         elif not self._forward_now(code, request):
             self.halt(partial(specials.serve, self, code, request))
 
@@ -195,17 +201,6 @@ class Conversation(Seat, Link):
         """See `Asking`."""
         if code < PLAIN and self.pin is None:
             self.halt(partial(specials.pin_large, self))
-
-    def _say_raw(self, data: bytes, *, line: bool) -> None:
-        """A client that watches, or is a replica, has little left to say; more would go past the listener's rules."""
-        words = parse_inline(data) if line else parse_request(data)
-        name = words[0].upper() if words else b"PING"
-        if name in _RAW[self.state.why] and self.pin is not None:
-            self.pin.to.take(request(*words))
-        elif name == b"QUIT":
-            self._gone()
-        else:
-            raise ClientError(Reason.BAD_MESSAGE, f"Protocol error: not possible on a connection for {self.state.why}")
 
     def homeless(self) -> None:
         """See `Asking`."""
@@ -235,8 +230,11 @@ class Conversation(Seat, Link):
         settled = self._settled
         if settled is not None and not settled.done():
             settled.set_result(None)
+        if self.pin is None and self.heavy:
+            self.line = None
         self._unpin_if_free()
-        self.watched = self.pin is not None and not self.state.dedicated
+        lasting = self.pin is not None and not self.state.dedicated
+        self.watched = lasting or self._ended or self.leaving is not None
         self.show_credential()
         self._unstall()
         self._consider()
@@ -250,7 +248,7 @@ class Conversation(Seat, Link):
             self._refuse_kept(trouble)
 
     def _refuse_kept(self, trouble: AmbassadorError) -> None:
-        words = self.words_for(trouble)
+        words = words_for(trouble)
         self.line = Refusing(lambda kind: self.reply(words, kind=kind))
         try:
             self.go_on()
@@ -260,7 +258,9 @@ class Conversation(Seat, Link):
             self.line = None
 
     def _unpin_if_free(self) -> None:
-        if self.pin is None or self.owed or self._working or not self.state.is_free or self.is_midway:
+        if self.pin is None or self.owed or self._working or self.is_midway:
+            return
+        if not self.state.is_free or self.heavy:
             return
         self.let_pin_go()
 
@@ -284,7 +284,7 @@ class Conversation(Seat, Link):
     def start_over(self) -> None:
         """Be as in the beginning."""
         self.let_pin_go(soiled=True)
-        self.mute = self._skipping = False
+        self.mute = self.skipping = False
         self.state.reset()
         self.line = None
         self.look()
@@ -315,6 +315,17 @@ class Conversation(Seat, Link):
             self.swallow(LOST)
         elif state.listening and not self._working:
             self.halt(partial(subscriptions.listen_again, self))
+
+    def too_slow(self) -> None:
+        """It does not take what it asked for, and others wait behind it."""
+        self.stream.close(reset=True)
+        words = "the client does not read its replies, and keeps others from theirs"
+        self.finish(End(Reason.SLOW_CLIENT, words, "client"))
+
+    def burdened(self) -> None:
+        """See `Asking`: from the next time it is owed nothing, the client has a connection of its own for a while."""
+        self.heavy_until = self.hub.clock.now() + HEAVY
+        self.watched = True
 
     def broken_off(self) -> None:
         """The rest of a reply will not come."""
@@ -355,11 +366,19 @@ class Conversation(Seat, Link):
         """See `Sink`: the client does not read; it shall not ask for more meanwhile."""
         self._choked = True
         self._steer()
+        if self.pin is not None:
+            self.pin.stream.pause_reading()
+        elif isinstance(self.line, SharedLine):
+            self.line.wait_for(self)
 
     def resume(self) -> None:
         """See `Sink`."""
         self._choked = False
         self._steer()
+        if self.pin is not None:
+            self.pin.stream.resume_reading()
+        elif isinstance(self.line, SharedLine):
+            self.line.wait_no_more(self)
 
     def _consider(self) -> None:
         """End, if that is wanted and this is the moment."""
@@ -369,10 +388,3 @@ class Conversation(Seat, Link):
             self._gone()
         elif self.leaving is not None and not self.state.in_multi:
             self.finish(End(self.leaving, None, "self"))
-
-
-_RAW = {
-    Pin.MONITOR: frozenset[bytes](),
-    Pin.REPLICATION: frozenset({b"PING", b"REPLCONF", b"PSYNC", b"SYNC"}),
-}
-"""What may still be said on a connection that has become something else."""

@@ -9,18 +9,19 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ambassador.errors import AmbassadorError, CredentialError, Reason, UpstreamError
-from ambassador.kit.backoff import Backoff
 from ambassador.kit.clock import SYSTEM, Clock
 from ambassador.kit.tasks import Tasks
-from ambassador.protocols.redis.line import PrivateLine, ServerLine, SharedLine, broken_protocol
+from ambassador.protocols.redis.lanes import Run
+from ambassador.protocols.redis.line import PrivateLine, ServerLine, broken_protocol, excuse, words_for
 from ambassador.protocols.redis.login import login_to
 from ambassador.protocols.redis.options import RedisUpstreamOptions
+from ambassador.protocols.redis.shared import SharedLine, resume
+from ambassador.protocols.redis.slot import LONGEST_PAUSE, Slot, Way, is_permanent, pauses
 from ambassador.protocols.redis.state import Pin
 from ambassador.telemetry import logs
 from ambassador.upstreams.pool import State
 from ambassador.upstreams.upstream import Lease, Upstream
 from ambassador.wire.redis.commands import BUILT_IN, Command
-from ambassador.wire.redis.messages import Protocol
 from ambassador.wire.redis.redact import redact_error
 
 if TYPE_CHECKING:
@@ -29,97 +30,10 @@ if TYPE_CHECKING:
 
 _log = logs.logger(__name__)
 
-Way = tuple[Protocol, int]
-"""What a shared connection is shared by: the RESP version and the database."""
-
 WAYS = 256
 """Most combinations of version and database that are kept open; clients choose databases."""
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
-"""Ceilings of the waits between two tries to reconnect, seconds."""
-
-PERMANENT = {Reason.UPSTREAM_UNSUPPORTED, Reason.UPSTREAM_LOGIN_REFUSED}
-"""Reasons for which waiting does not help."""
-
-OPTION_REFUSED = "SELECT"
-"""`UpstreamError.code` of a login whose database the server does not have."""
-
 LAST_MOMENTS = 2.0
-
-
-class Slot:
-    """One place for a shared connection: holds it, and gets the next when it is gone or superseded."""
-
-    def __init__(self, hub: Hub, way: Way) -> None:
-        self.line: SharedLine | None = None
-        self._hub = hub
-        self._way = way
-        self._opening: asyncio.Task[None] | None = None
-        self._waiting: list[asyncio.Future[SharedLine]] = []
-
-    async def get(self, wait: float) -> SharedLine:
-        """The open connection, waiting for it at most `wait` seconds.
-
-        Raises:
-            UpstreamError, CredentialError: none came, for the reason of the last try.
-        """
-        if self.line is not None and self.line.open:
-            return self.line
-        future: asyncio.Future[SharedLine] = asyncio.get_running_loop().create_future()
-        self._waiting.append(future)
-        self.renew(wait)
-        try:
-            async with asyncio.timeout(wait or LAST_MOMENTS):
-                return await future
-        except TimeoutError as error:
-            raise self._hub.trouble or UpstreamError(
-                Reason.CONNECT_TIMEOUT, f"upstream {self._hub.upstream.name} was not reached within {wait:g} s"
-            ) from error
-        finally:
-            if future in self._waiting:
-                self._waiting.remove(future)
-
-    def renew(self, patience: float) -> None:
-        """Open a connection to take the place of this one, unless that is being done. Gives up after `patience`
-        seconds when nobody waits for it."""
-        if self._opening is None or self._opening.done():
-            work = self._open(patience)
-            self._opening = self._hub.tasks.start(work, name=f"shared connection to {self._hub.upstream.name}")
-
-    async def _open(self, patience: float) -> None:
-        """Try until it works; see `renew`."""
-        backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE, floor=FIRST_PAUSE / 5)
-        until = self._hub.clock.now() + patience
-        while not self._hub.closed:
-            try:
-                line = SharedLine(self._hub, await self._hub.lease(self._way), *self._way)
-            except AmbassadorError as error:
-                self._hub.trouble = error
-                if isinstance(error, UpstreamError) and _is_permanent(error):
-                    self._fail(error)
-                if not self._waiting and self._hub.clock.now() >= until:
-                    return
-                await self._hub.clock.sleep(backoff.next())
-            else:
-                self._put(line)
-                return
-
-    def _put(self, line: SharedLine) -> None:
-        self._hub.trouble = None
-        before, self.line = self.line, line
-        line.begin()
-        if before is not None and before.open:
-            before.retire()
-        waiting, self._waiting = self._waiting, []
-        for future in waiting:
-            if not future.done():
-                future.set_result(line)
-
-    def _fail(self, error: AmbassadorError) -> None:
-        waiting, self._waiting = self._waiting, []
-        for future in waiting:
-            if not future.done():
-                future.set_exception(error)
 
 
 class Hub:
@@ -192,13 +106,13 @@ class Hub:
             return kept
         wait = self.options.wait if wait is None else wait
         until = self.clock.now() + wait
-        backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE, floor=FIRST_PAUSE / 5)
+        backoff = pauses()
         while True:
             try:
                 line = PrivateLine(self, await self.lease(way), *way)
             except (UpstreamError, CredentialError) as error:
                 self.trouble = error
-                if self.clock.now() >= until or (isinstance(error, UpstreamError) and _is_permanent(error)):
+                if self.clock.now() >= until or (isinstance(error, UpstreamError) and is_permanent(error)):
                     raise
                 await self.clock.sleep(min(backoff.next(), max(0.0, until - self.clock.now())))
             else:
@@ -289,6 +203,26 @@ class Hub:
             work = self.upstream.refused(version)
             self._refusing = self.tasks.start(work, name=f"credential of {self.upstream.name}")
 
+    def supersede(self, line: SharedLine) -> None:
+        """Clients shall have another connection in its place, as soon as there is one."""
+        for slot in self._slots.get((line.protocol, line.database), ()):
+            if slot.line is line:
+                slot.renew(self.options.wait)
+
+    def ask_again(self, way: Way, runs: list[Run]) -> None:
+        """The server went away; have `runs` asked for once more when it is back."""
+        self.tasks.start(self._ask_again(way, runs), name=f"reads of {self.upstream.name} asked again")
+
+    async def _ask_again(self, way: Way, runs: list[Run]) -> None:
+        try:
+            line = await self.shared(way)
+        except (UpstreamError, CredentialError) as trouble:
+            for run in runs:
+                excuse(run, words_for(trouble))
+        else:
+            for run in runs:
+                resume(run, line)
+
     def demoted(self, line: ServerLine) -> None:
         """The server has become a replica: the next commands look for the primary."""
         if line.open and isinstance(line, SharedLine):
@@ -377,10 +311,6 @@ class Hub:
             line.say("PING", then=lambda _: line.probe_answered())
         else:
             line.heard = line.count
-
-
-def _is_permanent(error: UpstreamError) -> bool:
-    return error.reason in PERMANENT or error.code == OPTION_REFUSED
 
 
 class Hubs:

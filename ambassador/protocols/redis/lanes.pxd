@@ -6,6 +6,9 @@ from ambassador.wire.redis.replies cimport Replies
 from ambassador.wire.redis.requests cimport Requests
 
 
+@cython.final
+@cython.no_gc
+@cython.freelist(256)
 cdef class Run:
     cdef public Asking client
     cdef public Taker to
@@ -28,6 +31,7 @@ cdef class Line(Taker):
     cdef public bint open, choked, raw, remembers
     cdef bytes _held
     cdef bint _flowing
+    cdef Py_ssize_t _flowed
     cdef double _since
 
     cpdef ask(self, Asking client, bytes data, Requests walk)
@@ -42,6 +46,7 @@ cdef class Line(Taker):
     cdef _answered(self, Run run, Py_ssize_t done, double now)
     @cython.locals(client=Asking, kind=int, histogram=Histogram)
     cdef _finish(self, Run run, double now)
+    @cython.locals(before=Py_ssize_t)
     cdef _keep(self, Run run, bytes chunk, Py_ssize_t start)
 
 

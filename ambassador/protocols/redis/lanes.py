@@ -2,17 +2,14 @@
 """The hot half of the protocol: requests of clients on their way to a server connection, replies on their way back.
 
 Bytes go on as they came; only their boundaries are looked at. What a server owes is kept in runs (a client, how many
-replies), so that a pipeline of a hundred commands costs one entry, and many clients can share one connection: the
-replies come in the order in which was asked.
-
-A client's `Asking` passes plain requests to its `Line` and hands everything else, complete, to `special`, which a
-derived class answers. On a line of its own a client may also ask half a request (`streaming`); on a shared one only
-whole ones go, or a client that stops in the middle would stop all others.
+replies), so that a pipeline of a hundred commands costs one entry; replies come in the order in which was asked. On a
+line of its own a client may also ask half a request (`streaming`); on a shared one only whole ones go, or a client that
+stops in the middle would stop all others.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from ambassador.errors import ClientError, Reason, UpstreamError
 from ambassador.kit.clock import ticks
@@ -21,6 +18,7 @@ from ambassador.wire.redis.replies import CONFIRMED, ERROR, PUSHED, SPENT, Repli
 from ambassador.wire.redis.requests import BOUNDARY, INSIDE, SPECIAL, Requests
 
 if TYPE_CHECKING:
+    from ambassador.protocols.redis.note import Note
     from ambassador.telemetry.metrics import RequestMetrics
 
 PLAIN = 16
@@ -29,24 +27,16 @@ PLAIN = 16
 FAILED = 255
 
 HELD = 65536
-"""Most bytes of an unfinished reply that wait for its end; a longer one goes on as it comes. As long as it waits, a
-server that goes away can be excused to the client by an error."""
+"""Most bytes of an unfinished reply that wait for its end: until then a server that goes away can still be excused."""
+
+LARGE_REPLY = 1 << 20
+"""Bytes of a reply beyond which its client should not share a connection."""
 
 MOST_HELD = 1 << 20
 """Most bytes of an unfinished special request."""
 
 MOST_OWED = 16384
 """Replies owed to one client at which no more is taken from it."""
-
-
-class Note(Protocol):
-    """Who wants to know how a run ends."""
-
-    def answered(self) -> None:
-        """Its last reply has gone to who takes it."""
-
-    def lost(self) -> None:
-        """The server is gone; the replies still missing will not come."""
 
 
 class Run:
@@ -96,12 +86,12 @@ class Line(Taker):
         count: bytes received from the server.
         open: whether clients may ask. A line that is closed to them still delivers what it owes.
         choked: too much is unsent; clients should wait.
+        remembers: runs keep their requests, for the case that they must be asked again.
         raw: nothing is looked at any more (MONITOR, replication): every byte is the listener's.
-        remembers: runs keep their requests.
     """
 
     __slots__ = (
-        "_flowing", "_held", "_since", "choked", "count", "first", "last", "listener", "open", "owed", "raw",
+        "_flowed", "_flowing", "_held", "_since", "choked", "count", "first", "last", "listener", "open", "owed", "raw",
         "remembers", "to", "walk",
     )  # fmt: skip
 
@@ -119,6 +109,7 @@ class Line(Taker):
         self.remembers = False
         self._held = b""
         self._flowing = False  # the beginning of the unfinished reply has been delivered
+        self._flowed = 0  # so much of it
         self._since = 0.0
 
     # ---- requests
@@ -228,7 +219,12 @@ class Line(Taker):
             rest = self._held
             self._held = b""
             self._flowing = True
+            self._flowed = 0
+        before = self._flowed
+        self._flowed += len(rest)
         self._give(run, rest)
+        if before <= LARGE_REPLY < self._flowed and run is not None and run.client is not None:
+            run.client.burdened()
 
     def _answered(self, run: Run, done: int, now: float) -> None:
         run.count -= done
@@ -347,6 +343,8 @@ class Asking(Taker):
                 upto = end
             else:
                 upto = walk.begun
+                if upto < start:  # it stopped within this request before, and what was there is held
+                    upto = start
             if upto > start:
                 self._pass(line, chunk, start, upto)
             if stop == SPECIAL:
@@ -401,3 +399,6 @@ class Asking(Taker):
 
     def emptied(self) -> None:
         """Nothing is owed any more."""
+
+    def burdened(self) -> None:
+        """A large reply is on its way."""

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, cast
 
-from ambassador.errors import Reason, UpstreamError
+from ambassador.errors import AmbassadorError, Reason, UpstreamError
 from ambassador.net.gather import Gathering
 from ambassador.net.taker import NOWHERE, Taker
-from ambassador.protocols.redis.lanes import Line, Run
+from ambassador.protocols.redis.lanes import Asking, Line, Run
 from ambassador.protocols.redis.login import ServerFacts
-from ambassador.upstreams.pool import State
 from ambassador.upstreams.upstream import Lease
 from ambassador.wire.redis.login import auth_request
 from ambassador.wire.redis.messages import OK, Protocol, error, error_word, request
@@ -56,11 +54,11 @@ class Answer(Taker):
         self._to.take(chunk)
 
     def answered(self) -> None:
-        """See `lanes.Note`."""
+        """See `Note`."""
         self._then(self.data)
 
     def lost(self) -> None:
-        """See `lanes.Note`."""
+        """See `Note`."""
         self._then(None)
 
 
@@ -194,19 +192,12 @@ class ServerLine(Line):
         halfway = self.cut_short
         while run is not None:
             following, run.after = run.after, None
-            client = run.client
-            if client is not None:
-                client.owed -= run.count
-                _count_errors(run)
-                if halfway:
-                    cast("Conversation", client).broken_off()
-                else:
-                    run.to.take(words * run.count)
             self.owed -= run.count
             if run.note is not None:
                 run.note.lost()
-            if client is not None and client.owed == 0 and client.watched:
-                client.emptied()
+            if halfway and run.client is not None:
+                cast("Conversation", run.client).broken_off()
+            excuse(run, words)
             halfway = False
             run = following
 
@@ -228,26 +219,6 @@ class ServerLine(Line):
     def retire(self) -> None:
         """Take no more requests; go once the last reply is delivered."""
         raise NotImplementedError
-
-
-class SharedLine(ServerLine):
-    """Clients ask on it as they come. What they ask in one turn of the loop goes in one write."""
-
-    def __init__(self, hub: Hub, lease: Lease, protocol: Protocol, database: int) -> None:
-        super().__init__(hub, lease, protocol, database, gathers=True)
-        lease.move(State.SHARED)
-        self.remembers = hub.options.retry_reads
-
-    def retire(self) -> None:
-        """See `ServerLine`."""
-        self.open = False
-        if not self.owed:
-            # Not now: whoever called may be about to deliver what the last reply was.
-            asyncio.get_running_loop().call_soon(self.drop)
-
-    def drained(self) -> None:
-        """See `Line`."""
-        asyncio.get_running_loop().call_soon(self.drop)
 
 
 class PrivateLine(ServerLine):
@@ -277,10 +248,35 @@ class PrivateLine(ServerLine):
             holder()
 
 
-def _count_errors(run: Run) -> None:
+PASSED_ON = {
+    "LOADING": "the upstream server is loading its data",
+    "MASTERDOWN": "the upstream server's link to its primary is down",
+    "BUSY": "the upstream server is busy running a script",
+}
+"""Words of the server that tell a driver what to do, with a text of ours."""
+
+
+def words_for(trouble: AmbassadorError) -> bytes:
+    """What a client is told when no connection to the server is to be had."""
+    code = trouble.code if isinstance(trouble, UpstreamError) else None
+    return error(f"{code} {PASSED_ON[code]}" if code in PASSED_ON else f"ERR {trouble.public}")
+
+
+def excuse(run: Run, words: bytes) -> None:
+    """Answer what `run` is still owed with errors."""
     client = run.client
-    if client is None or not client.metrics:
+    if client is None:
         return
+    client.owed -= run.count
+    if client.metrics:
+        _count_errors(run, client)
+    client.sent += len(words) * run.count
+    run.to.take(words * run.count)
+    if client.owed == 0 and client.watched:
+        client.emptied()
+
+
+def _count_errors(run: Run, client: Asking) -> None:
     kinds: Iterable[int] = [run.kind] * run.total if run.kinds is None else run.kinds
     for index, kind in enumerate(kinds):
         if index >= run.total - run.count:

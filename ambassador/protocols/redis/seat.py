@@ -11,14 +11,14 @@ import itertools
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ambassador.errors import AmbassadorError, ClientError, Reason, UpstreamError
+from ambassador.errors import ClientError, Reason, UpstreamError
 from ambassador.net.taker import NOWHERE, Taker
 from ambassador.protocols.redis.lanes import PLAIN, Asking, Line, Run
 from ambassador.protocols.redis.line import Answer, PrivateLine
 from ambassador.protocols.redis.state import FORWARDED, Pin, State
 from ambassador.wire.redis.commands import Kind, kind_of
 from ambassador.wire.redis.login import Pairs
-from ambassador.wire.redis.messages import Protocol, error
+from ambassador.wire.redis.messages import Protocol
 from ambassador.wire.redis.replies import Replies
 from ambassador.wire.redis.requests import INSIDE, LARGE, Requests
 
@@ -69,17 +69,23 @@ class Seat(Asking):
         self.number = next(_NUMBERS)
         self.state = State(dedicated=hub.options.mode == _DEDICATED)
         self.pin: PrivateLine | None = None
+        self.skipping = False
+        self.heavy_until = 0.0
         self._working = False
-        self._skipping = False
 
     @property
     def way(self) -> tuple[Protocol, int]:
         """What connections for this client must have."""
         return self.state.protocol, self.state.database
 
+    @property
+    def heavy(self) -> bool:
+        """Whether the client has been sent a large reply of late, for which others would have had to wait."""
+        return self.heavy_until > self.hub.clock.now()
+
     def move_now(self) -> bool:
         """Go to another shared connection without waiting, if that can be done."""
-        if self.owed or self.state.dedicated or not self.rules.classes:
+        if self.owed or self.state.dedicated or self.heavy or not self.rules.classes:
             return False
         self.line = self.hub.ready(self.way)
         return self.line is not None
@@ -92,6 +98,8 @@ class Seat(Asking):
         """
         if self.state.dedicated:
             await self.take_pin(Pin.DEDICATED)
+        elif self.heavy:
+            await self.take_pin(Pin.LARGE)
         elif self.pin is None and (self.line is None or not self.line.open):
             self.line = await self.hub.shared(self.way)
         self.rules.learn(self.hub.commands)
@@ -155,6 +163,7 @@ class Seat(Asking):
         pin.soiled = pin.soiled or soiled
         self.streaming = False
         pin.listener = NOWHERE
+        pin.stream.resume_reading()
         self.line = self.hub.ready(self.way)
         self.hub.give_back(pin)
 
@@ -212,10 +221,6 @@ class Seat(Asking):
 
     def reply(self, words: bytes, *, kind: int = Kind.CONNECTION) -> None:
         """Answer the client ourselves."""
-        if self._skipping and self._working:
-            self._skipping = self.mute = False
-            self.look()
-            return
         counts = self.metrics[kind]
         if words.startswith(b"-"):
             counts.error += 1
@@ -232,7 +237,7 @@ class Seat(Asking):
 
     def look(self) -> None:
         """Have the scan stop at what must be looked at now: at everything, or at what is special."""
-        watchful = self.principal is None or self.state.lost == "multi" or self._skipping or self.state.raw
+        watchful = self.principal is None or self.state.lost == "multi" or self.skipping or self.state.raw
         self.walk.classes = {} if watchful else self.rules.classes
 
     def proven(self, principal: Principal | None) -> None:
@@ -265,16 +270,15 @@ class Seat(Asking):
         self.state.why = why
         self.look()
 
-    def skip_next(self) -> None:
-        """Throw away the reply to the next request."""
-        self._skipping = self.mute = True
+    def reply_again(self) -> None:
+        """The one request whose reply was not wanted is under way."""
+        self.skipping = self.mute = False
         self.look()
 
-    @staticmethod
-    def words_for(trouble: AmbassadorError) -> bytes:
-        """What a client is told when no connection to the server is to be had."""
-        code = trouble.code if isinstance(trouble, UpstreamError) else None
-        return error(f"{code} {_PASSED_ON[code]}" if code in _PASSED_ON else f"ERR {trouble.public}")
+    def skip_next(self) -> None:
+        """Throw away the reply to the next request."""
+        self.skipping = self.mute = True
+        self.look()
 
     def show_credential(self) -> None:
         state, pin, credential = self.state, self.pin, self.hub.upstream.credential
@@ -298,11 +302,3 @@ class Seat(Asking):
 
     def pin_lost(self) -> None:
         """The server of the client's own connection is gone."""
-
-
-_PASSED_ON = {
-    "LOADING": "the upstream server is loading its data",
-    "MASTERDOWN": "the upstream server's link to its primary is down",
-    "BUSY": "the upstream server is busy running a script",
-}
-"""Words of the server that tell a driver what to do, with a text of ours."""

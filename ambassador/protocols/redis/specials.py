@@ -14,8 +14,9 @@ from ambassador.errors import ClientError, CredentialError, Reason, UpstreamErro
 from ambassador.net.relay import End
 from ambassador.protocols.redis import accept, clients, subscriptions
 from ambassador.protocols.redis.lanes import PLAIN
+from ambassador.protocols.redis.line import words_for
 from ambassador.protocols.redis.state import Pin
-from ambassador.wire.redis.commands import Code, Kind
+from ambassador.wire.redis.commands import Code, Kind, find
 from ambassador.wire.redis.login import Pairs, hello_reply, parse_auth, parse_hello
 from ambassador.wire.redis.messages import (
     OK,
@@ -45,6 +46,9 @@ _LOST_MULTI = error("ERR the connection to the upstream server was lost, and the
 _ABORTED = error("EXECABORT Transaction discarded because the connection to the upstream server was lost.")
 _OUT_OF_RANGE = "ERR DB index is out of range"
 
+_WHEN_CONFINED = frozenset({*subscriptions.GROUPS, Code.RESET})
+"""What is served here of what the server still takes from a subscriber that speaks RESP2; the rest it refuses itself."""
+
 Words = list[bytes]
 Serve = Callable[["Conversation", int, Words], Awaitable[None]]
 
@@ -59,12 +63,15 @@ async def serve(client: Conversation, code: int, data: bytes) -> None:
         return
     if not words:
         return
+    skipped = client.skipping
     try:
         await _serve(client, code, words)
     except ClientError as failure:
         client.reply(error(failure.public))
     except (UpstreamError, CredentialError) as trouble:
-        client.reply(client.words_for(trouble))
+        client.reply(words_for(trouble))
+    if skipped:
+        client.reply_again()
 
 
 async def _serve(client: Conversation, code: int, words: Words) -> None:
@@ -83,11 +90,12 @@ async def _serve(client: Conversation, code: int, words: Words) -> None:
     refusal = client.rules.judge(words)
     if refusal is not None:
         refuse(client, refusal)
-    elif client.state.confined and code not in subscriptions.GROUPS and name not in {b"RESET", b"PING"}:
-        client.reply(error(_CONFINED.format(name.decode("utf-8", "replace").lower())))
     elif not (client.state.lost and _mourn(client, code)):
         handler = reveal if hides(words) else _HANDLERS.get(code)
-        if handler is not None:
+        if handler is not None and client.state.confined and code not in _WHEN_CONFINED:
+            command = find(words, client.hub.commands)
+            client.reply(error(_CONFINED.format((command.name if command else name).decode().lower())))
+        elif handler is not None:
             await handler(client, code, words)
         else:
             await client.ask_server(code, request(*words))
@@ -107,7 +115,7 @@ async def pin_large(client: Conversation) -> None:
     try:
         await client.take_pin(Pin.LARGE)
     except (UpstreamError, CredentialError) as trouble:
-        client.swallow(client.words_for(trouble))
+        client.swallow(words_for(trouble))
 
 
 # ---- who the client is
@@ -245,6 +253,29 @@ async def _turn(client: Conversation, why: Pin, words: Words) -> None:
     line = await client.take_pin(why)
     client.turn_raw(why)
     line.to.take(request(*words))
+
+
+_RAW = {
+    Pin.MONITOR: frozenset[bytes](),
+    Pin.REPLICATION: frozenset({b"PING", b"REPLCONF", b"PSYNC", b"SYNC"}),
+}
+"""What may still be said on a connection that has become something else."""
+
+
+def say_raw(client: Conversation, data: bytes, *, line: bool) -> None:
+    """A client that watches, or is a replica, has little left to say; more would go past the listener's rules.
+
+    Raises:
+        ClientError: it said more.
+    """
+    words = parse_inline(data) if line else parse_request(data)
+    name = words[0].upper() if words else b"PING"
+    if name in _RAW[client.state.why] and client.pin is not None:
+        client.pin.to.take(request(*words))
+    elif name == b"QUIT":
+        client.finish(End(Reason.CLIENT_CLOSED, None, "client"))
+    else:
+        raise ClientError(Reason.BAD_MESSAGE, f"Protocol error: not possible on a connection for {client.state.why}")
 
 
 # ---- after a loss

@@ -132,9 +132,13 @@ class State:
         if code == Code.BLOCKING:
             self.blocking = True
             return self._unblocked
-        return {Code.EXEC: self._executed, Code.DISCARD: self._discarded, Code.WATCH: self._watched}.get(
-            Code(code), self._unwatched if code == Code.UNWATCH else None
-        )
+        told: Mapping[int, Told] = {
+            Code.EXEC: self._executed,
+            Code.DISCARD: self._discarded,
+            Code.WATCH: self._watched,
+            Code.UNWATCH: self._unwatched,
+        }
+        return told.get(code)
 
     def server_lost(self) -> None:
         """The connection is gone, and with it what the server kept for the client."""
