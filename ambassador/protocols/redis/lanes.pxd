@@ -30,14 +30,14 @@ cdef class Line(Taker):
     cdef public unsigned long long count
     cdef public bint open, choked, raw, remembers
     cdef bytes _held
-    cdef bint _flowing
+    cdef bint _flowing, _unasked
     cdef Py_ssize_t _flowed
     cdef double _since
 
     cpdef ask(self, Asking client, bytes data, Requests walk)
     cpdef append(self, Run run)
     cpdef take(self, bytes chunk)
-    @cython.locals(run=Run, size=Py_ssize_t, start=Py_ssize_t, end=Py_ssize_t, want=Py_ssize_t, walk=Replies, now=double)
+    @cython.locals(run=Run, size=Py_ssize_t, start=Py_ssize_t, end=Py_ssize_t, want=Py_ssize_t, done=Py_ssize_t, walk=Replies, now=double)
     cdef _walk_on(self, bytes chunk)
     cdef _deliver(self, Run run, bytes chunk, Py_ssize_t start, Py_ssize_t stop)
     cdef _give(self, Run run, bytes data)

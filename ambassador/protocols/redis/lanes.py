@@ -26,6 +26,9 @@ PLAIN = 16
 
 FAILED = 255
 
+PUSH = 0x3E
+"""`>`, with which begins what RESP3 sends unasked."""
+
 HELD = 65536
 """Most bytes of an unfinished reply that wait for its end: until then a server that goes away can still be excused."""
 
@@ -91,8 +94,8 @@ class Line(Taker):
     """
 
     __slots__ = (
-        "_flowed", "_flowing", "_held", "_since", "choked", "count", "first", "last", "listener", "open", "owed", "raw",
-        "remembers", "to", "walk",
+        "_flowed", "_flowing", "_held", "_since", "_unasked", "choked", "count", "first", "last", "listener", "open",
+        "owed", "raw", "remembers", "to", "walk",
     )  # fmt: skip
 
     def __init__(self, to: Taker, walk: Replies, listener: Taker = NOWHERE) -> None:
@@ -108,7 +111,8 @@ class Line(Taker):
         self.raw = False
         self.remembers = False
         self._held = b""
-        self._flowing = False  # the beginning of the unfinished reply has been delivered
+        self._flowing = False  # the beginning of the unfinished item has been delivered
+        self._unasked = False  # to the listener
         self._flowed = 0  # so much of it
         self._since = 0.0
 
@@ -120,6 +124,7 @@ class Line(Taker):
         run.kind = walk.kind
         if walk.mixed:
             run.kinds = walk.kinds[: walk.count]
+        run.apart = client.mute
         if self.remembers:
             run.asked = data
         self.append(run)
@@ -164,11 +169,14 @@ class Line(Taker):
                 self._deliver(run, chunk, start, walk.whole)
             if walk.stop == SPENT and walk.whole < size:
                 self._keep(run, chunk, walk.whole)
-            if walk.done and (walk.stop != CONFIRMED or (run is not None and run.confirms)):
+            done = walk.done
+            if walk.stop == CONFIRMED and (run is None or not run.confirms):
+                done -= 1  # the server has ended a subscription of its own accord
+            if done:
                 if run is None:
                     raise UpstreamError(Reason.UPSTREAM_BAD_MESSAGE, "a reply came that nobody asked for")
                 # One error answers all of a SUBSCRIBE, whatever number of channels it names.
-                self._answered(run, run.count if run.confirms and walk.stop == ERROR else walk.done, now)
+                self._answered(run, run.count if run.confirms and walk.stop == ERROR else done, now)
             start = end
         if self.owed == 0 and not self.open:
             self.drained()
@@ -196,15 +204,16 @@ class Line(Taker):
         begun = self.walk.begun
         if begun > start:
             self._deliver(run, chunk, start, begun)
+        if run is not None and self.walk.stop == ERROR:
+            run.errors += 1
         if self._flowing:
-            self._deliver(run, chunk, begun, end)
+            self._deliver(None if self._unasked else run, chunk, begun, end)
             return
         item = self._held + chunk[begun:end]
         self._held = b""
-        if run is None or self.walk.stop == PUSHED:
+        if run is None or self.walk.stop == PUSHED or (self.walk.stop == CONFIRMED and not run.confirms):
             self.listener.take(item)
         elif self.walk.stop == ERROR:
-            run.errors += 1
             self._give(run, self.on_error(run, item))
         else:
             self._give(run, item)
@@ -220,6 +229,11 @@ class Line(Taker):
             self._held = b""
             self._flowing = True
             self._flowed = 0
+            # Of all that is told of by itself nothing else is long.
+            self._unasked = run is None or (run.apart and (rest[0] == PUSH or self.walk.subscribed))
+        if self._unasked:
+            self.listener.take(rest)
+            return
         before = self._flowed
         self._flowed += len(rest)
         self._give(run, rest)
@@ -266,7 +280,12 @@ class Line(Taker):
     @property
     def cut_short(self) -> bool:
         """Whether the first run's client has a part of a reply whose rest is missing."""
-        return self._flowing
+        return self._flowing and not self._unasked
+
+    @property
+    def broken_off(self) -> bool:
+        """Whether the listener has a part of something whose rest is missing."""
+        return self._flowing and self._unasked
 
     def drained(self) -> None:
         """Closed to clients, and nothing is owed any more."""
