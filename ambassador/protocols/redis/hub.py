@@ -35,12 +35,16 @@ WAYS = 256
 
 LAST_MOMENTS = 2.0
 
+UNUSED = 60.0
+"""Seconds that connections outlive the last client, unless a reload has put others in their place."""
+
 
 class Hub:
     """One upstream's connections.
 
     Attributes:
         trouble: why the last try to open a connection failed; None once one succeeded.
+        unused_since: when its last client left.
     """
 
     def __init__(self, upstream: Upstream, clock: Clock = SYSTEM) -> None:
@@ -55,6 +59,7 @@ class Hub:
         self._commands: Mapping[bytes, Command] | None = None
         self.closed = False
         self.clients: set[Conversation] = set()
+        self.unused_since = clock.now()
         self._slots: dict[Way, list[Slot]] = {}
         self._turn = 0
         self._idle: dict[Way, deque[PrivateLine]] = {}
@@ -241,6 +246,7 @@ class Hub:
     def part(self, client: Conversation) -> None:
         """It is gone."""
         self.clients.discard(client)
+        self.unused_since = self.clock.now()
 
     async def close(self) -> None:
         """End everything now."""
@@ -323,14 +329,15 @@ class Hubs:
         """The hub of an upstream, made when first asked for."""
         hub = self._hubs.get(upstream)
         if hub is None:
-            self._retire_unused()
+            self._retire_unused(upstream.name)
             hub = self._hubs[upstream] = Hub(upstream)
         return hub
 
-    def _retire_unused(self) -> None:
-        """What a reload left behind: the hubs of upstreams whose last client is gone."""
+    def _retire_unused(self, name: str) -> None:
+        """What a reload left behind: the hubs of upstreams whose last client is gone; at once where `name` is anew."""
         for upstream, hub in tuple(self._hubs.items()):
-            if not hub.clients:
+            unused = hub.clock.now() - hub.unused_since
+            if not hub.clients and (upstream.name == name or unused >= UNUSED):
                 del self._hubs[upstream]
                 hub.tasks.start(hub.close(), name=f"end of {upstream.name}")
 
