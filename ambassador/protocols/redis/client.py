@@ -108,9 +108,16 @@ class Conversation(Seat, Link):
             self._task.cancel()
 
     def fail(self, failure: AmbassadorError) -> None:
-        """The client broke the protocol: it is told in the server's words, and seen off."""
+        """The client broke the protocol: behind all it is owed it is told in the server's words, and seen off."""
+        if self.owed:
+            self.halt(partial(self._fail_later, failure))
+            return
         self.reply(error(f"ERR {failure.public}"))
         self.finish(End(failure.reason, str(failure), "self"))
+
+    async def _fail_later(self, failure: AmbassadorError) -> None:
+        await self.settled()
+        self.fail(failure)
 
     def _close(self) -> None:
         self.hub.part(self)

@@ -356,16 +356,9 @@ class Asking(Taker):
                 self.halted = True
                 self.homeless()
                 return
-            end = walk.advance(chunk, start)
+            end = self._advance(line, chunk, start)
             stop = walk.stop
-            if stop == BOUNDARY or (self.streaming and stop != SPECIAL and 0 <= walk.code < PLAIN):
-                upto = end
-            else:
-                upto = walk.begun
-                if upto < start:  # it stopped within this request before, and what was there is held
-                    upto = start
-            if upto > start:
-                self._pass(line, chunk, start, upto)
+            upto = self._pass(line, chunk, start, end)
             if stop == SPECIAL:
                 self.special(walk.code, self._request(chunk, upto, end))
             elif end > upto:
@@ -379,8 +372,28 @@ class Asking(Taker):
                 return
             start = end
 
-    def _pass(self, line: Line, chunk: bytes, start: int, upto: int) -> None:
-        """Pass on plain requests, the first of which may have begun in what is held."""
+    def _advance(self, line: Line, chunk: bytes, start: int) -> int:
+        """Walk on; what was asked before a fault is asked all the same."""
+        try:
+            return self.walk.advance(chunk, start)
+        except ClientError:
+            if self.walk.count:
+                self._ask(line, chunk, start, self.walk.begun)
+            raise
+
+    def _pass(self, line: Line, chunk: bytes, start: int, end: int) -> int:
+        """Pass on what is plain, and may go now; returns where that ends."""
+        walk = self.walk
+        upto = end
+        if walk.stop != BOUNDARY and not (self.streaming and walk.stop != SPECIAL and 0 <= walk.code < PLAIN):
+            # It may have stopped within this request before, and what was there is held.
+            upto = walk.begun if walk.begun > start else start  # noqa: FURB136 - a call in C it would be
+        if upto > start:
+            self._ask(line, chunk, start, upto)
+        return upto
+
+    def _ask(self, line: Line, chunk: bytes, start: int, upto: int) -> None:
+        """Ask plain requests, the first of which may have begun in what is held."""
         data = chunk if start == 0 and upto == len(chunk) else chunk[start:upto]
         if self._held:
             data = bytes(self._held) + data
