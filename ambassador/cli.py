@@ -63,7 +63,12 @@ def run(config: ConfigFile) -> None:
 
 @app.command()
 def proxy(
-    url: Annotated[str, typer.Argument(metavar="URL", help="postgres://host[:port]/database or tcp://host:port")],
+    url: Annotated[
+        str,
+        typer.Argument(
+            metavar="URL", help="postgres://host[:port]/database, redis[s]://host[:port]/number or tcp://host:port"
+        ),
+    ],
     *,
     listen: Annotated[str, typer.Option(help="Where to listen: host:port or unix:/path.")] = "127.0.0.1:5432",
     credential: Annotated[

@@ -15,9 +15,16 @@ NAME = "upstream"
 """What the one upstream, its listener and its credential are called in logs and metrics."""
 
 _PROTOCOLS: Mapping[str, tuple[str, int | None]] = MappingProxyType(
-    {"postgres": ("postgres", 5432), "postgresql": ("postgres", 5432), "tcp": ("tcp", None)}
+    {
+        "postgres": ("postgres", 5432),
+        "postgresql": ("postgres", 5432),
+        "redis": ("redis", 6379),
+        "rediss": ("redis", 6379),
+        "tcp": ("tcp", None),
+    }
 )
-_LATER = frozenset({"redis", "rediss", "http", "https"})
+_ENCRYPTED = frozenset({"rediss"})
+_LATER = frozenset({"http", "https"})
 
 
 def configuration(
@@ -25,17 +32,19 @@ def configuration(
 ) -> dict[str, Any]:
     """The configuration, as data to be checked like a file's.
 
-    TLS is on, and verified in full, unless the upstream is on this machine; `tls` names another mode.
+    TLS is on, and verified in full, unless the upstream is on this machine; `tls` names another mode. With `rediss://`
+    it is on anywhere.
 
     Raises:
         ConfigError: the URL or the credential cannot be understood; the text never repeats a URL's password.
     """
     protocol, address, database = _parse(url)
     upstream: dict[str, Any] = {"endpoints": [str(address)]}
-    if tls is not None or ca is not None or not address.is_local:
+    encrypted = urlsplit(url).scheme in _ENCRYPTED
+    if tls is not None or ca is not None or encrypted or not address.is_local:
         upstream["tls"] = {"mode": tls or "verify-full"} | ({} if ca is None else {"ca": str(ca)})
     if database is not None:
-        upstream[protocol] = {"database": database}
+        upstream[protocol] = {"database": int(database) if protocol == "redis" else database}
     data: dict[str, Any] = {
         "admin": {"listen": admin},
         "upstreams": {NAME: upstream},
@@ -68,8 +77,10 @@ def _parse(url: str) -> tuple[str, Address, str | None]:
     if host is None or port is None:
         raise ConfigError("the URL must name a host and a port, as in tcp://db.example.com:9000")
     database = unquote(parts.path.removeprefix("/")) or None
-    if database is not None and protocol != "postgres":
+    if database is not None and protocol == "tcp":
         raise ConfigError(f"a {parts.scheme}:// URL has no path")
+    if database is not None and protocol == "redis" and not (database.isascii() and database.isdigit()):
+        raise ConfigError("the path of a redis:// URL is the number of a database, as in redis://cache.example.com/3")
     return protocol, Address(host=host, port=port), database
 
 
