@@ -23,6 +23,11 @@ MOST_REQUESTS = 10_000_000
 PATIENCE = 60
 """Seconds more than planned after which a run is given up."""
 
+SEEN = 0.3
+LONGER = (1, 2, 4)
+"""The part of its requests that must be seen done between two moments, and how much longer a run gets, in turn, in
+which they were not: a busy server may answer late what it has done."""
+
 LOOK = 0.1
 FROM, TO = 0.1, 0.97
 """Seconds between two looks at a run, and the part of its requests within which they count."""
@@ -82,6 +87,11 @@ class Moment:
     proxy: float
     server: float
 
+    def cost_since(self, earlier: Moment, rate: float) -> Cost:
+        """What each operation between the two cost."""
+        each = 1e6 / (self.calls - earlier.calls)
+        return Cost(rate, (self.proxy - earlier.proxy) * each, (self.server - earlier.server) * each)
+
 
 class Load:
     """Runs redis-benchmark at one server, with every key that it asks for in place.
@@ -126,14 +136,12 @@ class Load:
         Raises:
             LoadFailed: the client failed, or the server saw something else than these requests for keys that are there.
         """
-        rate, moments = self._run(backend, peer, row, requests, seconds)
-        if len(moments) < 2:
-            raise LoadFailed(f"{requests} requests were done too soon to be watched")
-        first, last = moments[0], moments[-1]
-        operations = last.calls - first.calls
-        return Cost(
-            rate, (last.proxy - first.proxy) * 1e6 / operations, (last.server - first.server) * 1e6 / operations
-        )
+        for times in LONGER:
+            rate, moments = self._run(backend, peer, row, min(MOST_REQUESTS, times * requests), seconds)
+            first, last = (moments[0], moments[-1]) if moments else (None, None)
+            if first and last and last.calls - first.calls >= SEEN * requests:
+                return last.cost_since(first, rate)
+        raise LoadFailed(f"{times * requests} requests were done too soon to be watched")
 
     def _run(
         self, backend: Backend, peer: Peer | None, row: Row, requests: int, seconds: int
