@@ -63,7 +63,7 @@ class State:
         multi: it is in a transaction, as far as replies have come; `begun`: as far as has been asked.
         watching: keys are watched.
         channels: what it is subscribed to: channels, patterns, sharded channels.
-        blocking: what it waits for may never come.
+        blocking: how many replies it waits for that may never come.
         tracking: the server tells it of changed keys.
         raw: it watches the server's traffic, or takes part in it as a replica.
         stuck: something that nobody can take back is set on its connection.
@@ -88,7 +88,7 @@ class State:
         self.multi = False
         self.begun = False
         self.watching = False
-        self.blocking = False
+        self.blocking = 0
         self.tracking = False
         self.raw = False
         self.stuck = False
@@ -130,7 +130,7 @@ class State:
         if code in {Code.EXEC, Code.DISCARD}:
             self.begun = False
         if code == Code.BLOCKING:
-            self.blocking = True
+            self.blocking += 1
             return self._unblocked
         told: Mapping[int, Told] = {
             Code.EXEC: self._executed,
@@ -146,7 +146,7 @@ class State:
             self.lost = "multi"
         elif self.watching:
             self.lost = "watch"
-        self.multi = self.begun = self.watching = self.blocking = self.stuck = self.credential_due = False
+        self.multi = self.begun = self.watching = self.stuck = self.credential_due = False
 
     # ---- replies
 
@@ -177,4 +177,4 @@ class State:
             self.watching = False
 
     def _unblocked(self, _: bytes | None) -> None:
-        self.blocking = False
+        self.blocking -= 1
