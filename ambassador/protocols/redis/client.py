@@ -104,7 +104,7 @@ class Conversation(Seat, Link):
         self._end = end
         self.stream.unpour()
         self._call()
-        if self._working and self._task is not None:
+        if self._working and self._task is not None and self._task is not asyncio.current_task():
             self._task.cancel()
 
     def fail(self, failure: AmbassadorError) -> None:
@@ -124,15 +124,11 @@ class Conversation(Seat, Link):
         if self._farewell is not None:
             self._farewell.cancel()
         self.watched = False
-        line, self.line = self.line, None
         if self.pin is not None:
-            pin, self.pin = self.pin, None
-            if self.owed or not self.state.leaves_nothing or self.is_midway:
-                pin.soiled = True
-            self.hub.unpinned(self.state.why)
-            self.hub.give_back(pin)
-        elif line is not None:
-            self._disown(line)
+            self.let_pin_go(soiled=bool(self.owed or not self.state.leaves_nothing or self.is_midway))
+        elif self.line is not None:
+            self._disown(self.line)
+        self.line = None
 
     def _disown(self, line: Line) -> None:
         """Replies that are still owed on a shared connection come for nobody."""
@@ -157,6 +153,9 @@ class Conversation(Seat, Link):
             await job()
         finally:
             self._working = False
+        if self._job is None and self._end is None:
+            self._unpin_if_free()
+            self.hear_again()
         if self._job is None and self._end is None:
             self._resume()
 
@@ -291,7 +290,7 @@ class Conversation(Seat, Link):
     def start_over(self) -> None:
         """Be as in the beginning."""
         self.let_pin_go(soiled=True)
-        self.mute = self.skipping = False
+        self.mute = self.skipping = self.deaf = False
         self.state.reset()
         self.line = None
         self.look()
@@ -308,19 +307,26 @@ class Conversation(Seat, Link):
         state = self.state
         self.hub.unpinned(state.why)
         midway = self.is_midway
+        broken_off = self.pin is not None and self.pin.broken_off
         self.pin = self.line = None
         self.streaming = False
         if self._end is not None:
             return
-        if state.raw or state.tracking:
+        if state.raw or state.tracking or broken_off:
             # What the server would have told it meanwhile nobody knows; a client that connects anew asks for itself.
             self.broken_off()
             return
         state.server_lost()
         self.look()
+        self.deaf = state.listening
         if midway:
             self.swallow(LOST)
-        elif state.listening and not self._working:
+        else:
+            self.hear_again()
+
+    def hear_again(self) -> None:
+        """See `Seat`. A job that is under way or waits for its turn comes first."""
+        if self.deaf and not self._working and self._job is None:
             self.halt(partial(subscriptions.listen_again, self))
 
     def too_slow(self) -> None:

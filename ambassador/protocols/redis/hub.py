@@ -93,7 +93,7 @@ class Hub:
         kept = self._idle.get(way)
         while kept:
             line = kept.pop()
-            if not line.gone and line.endpoint_stays:
+            if not line.gone and line.endpoint_stays and not self.is_stale(line):
                 line.lease.move(State.LEASED)
                 self._lent.add(line)
                 return line
@@ -131,7 +131,8 @@ class Hub:
         self._lent.discard(line)
         kept = self._idle.setdefault((line.protocol, line.database), deque())
         full = sum(map(len, self._idle.values())) >= self.options.idle
-        if line.gone or line.soiled or self.closed or full or line.owed or not line.endpoint_stays:
+        unfit = line.gone or line.soiled or line.owed or not line.endpoint_stays or self.is_stale(line)
+        if unfit or full or self.closed:
             line.drop()
             return
         line.idle_since = self.clock.now()
@@ -160,6 +161,11 @@ class Hub:
         credential = self.upstream.credential
         return b"" if credential is None or credential.username is None else credential.username.encode()
 
+    def is_stale(self, line: ServerLine) -> bool:
+        """Whether there is a newer credential than the one it has shown."""
+        credential = self.upstream.credential
+        return credential is not None and line.version != credential.version
+
     async def breathe(self) -> None:
         """Wait a moment before the next try."""
         await self.clock.sleep(LONGEST_PAUSE)
@@ -186,6 +192,10 @@ class Hub:
             endpoint=str(line.lease.connection.endpoint),
             error=broken_protocol(failure),
         )
+
+    def forget(self, way: Way) -> None:
+        """Nobody can be connected that way; it does not count among those that are in use."""
+        self._slots.pop(way, None)
 
     def line_gone(self, line: ServerLine) -> None:
         """It is closed, for whatever reason."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 from ambassador.errors import AmbassadorError, Reason, UpstreamError
 from ambassador.net.gather import Gathering
 from ambassador.net.taker import NOWHERE, Taker
-from ambassador.protocols.redis.lanes import Asking, Line, Run
+from ambassador.protocols.redis.lanes import FAILED, Asking, Line, Run
 from ambassador.protocols.redis.login import ServerFacts
 from ambassador.upstreams.upstream import Lease
 from ambassador.wire.redis.login import auth_request
@@ -189,16 +189,17 @@ class ServerLine(Line):
     def excuse(self, words: bytes) -> None:
         """Answer everything that is owed with an error; who has half a reply cannot be told, and is cut."""
         run, self.first, self.last = self.first, None, None
-        halfway = self.cut_short
+        halfway = run.client if run is not None and self.cut_short else None
+        if halfway is not None:
+            cast("Conversation", halfway).broken_off()
         while run is not None:
             following, run.after = run.after, None
             self.owed -= run.count
             if run.note is not None:
                 run.note.lost()
-            if halfway and run.client is not None:
-                cast("Conversation", run.client).broken_off()
+            if run.client is not None and run.client is halfway:
+                run.to = NOWHERE  # it would take the words for the rest of its reply
             excuse(run, words)
-            halfway = False
             run = following
 
     # ---- replies that concern our login
@@ -241,10 +242,12 @@ class PrivateLine(ServerLine):
 
     def drop(self) -> None:
         """See `ServerLine`."""
-        holder, self.holder = self.holder, None
-        already = self.gone
+        if self.gone:
+            return
         super().drop()
-        if holder is not None and not already:
+        # Unless it was given back on the way, by a client that needs it no more once it is owed nothing.
+        holder, self.holder = self.holder, None
+        if holder is not None:
             holder()
 
 
@@ -277,11 +280,15 @@ def excuse(run: Run, words: bytes) -> None:
 
 
 def _count_errors(run: Run, client: Asking) -> None:
-    kinds: Iterable[int] = [run.kind] * run.total if run.kinds is None else run.kinds
-    for index, kind in enumerate(kinds):
-        if index >= run.total - run.count:
+    done = run.total - run.count
+    if run.kinds is None:
+        client.metrics[run.kind].ok += done - run.errors
+        client.metrics[run.kind].error += run.count
+        return
+    for index, kind in enumerate(run.kinds):
+        if index >= done:
             client.metrics[kind].error += 1
-        elif kind < len(client.metrics):
+        elif kind != FAILED:
             client.metrics[kind].ok += 1
 
 

@@ -58,6 +58,7 @@ class Seat(Asking):
     Attributes:
         principal: who it has proven to be; None: it must do so again.
         number: what CLIENT ID tells; no other client has it.
+        deaf: its subscriptions went away with a server, and are to be renewed.
         pin: the connection of its own, if it has one now.
     """
 
@@ -70,6 +71,7 @@ class Seat(Asking):
         self.state = State(dedicated=hub.options.mode == _DEDICATED)
         self.pin: PrivateLine | None = None
         self.skipping = False
+        self.deaf = False
         self.heavy_until = 0.0
         self._working = False
 
@@ -152,7 +154,8 @@ class Seat(Asking):
         line.holder = self.pin_lost
         self.state.why = why
         self.hub.pinned(why)
-        self.watched = not self.state.dedicated
+        self.state.credential_due = self.hub.is_stale(line)
+        self.watched = self.watched or not self.state.dedicated or self.state.credential_due
 
     def let_pin_go(self, *, soiled: bool = False) -> None:
         """Share again."""
@@ -267,6 +270,8 @@ class Seat(Asking):
         if self.pin is None:
             raise AssertionError("only a connection of the client's own becomes something else")
         self.state.raw = self.pin.raw = True
+        self.hub.unpinned(self.state.why)
+        self.hub.pinned(why)
         self.state.why = why
         self.look()
 
@@ -297,8 +302,12 @@ class Seat(Asking):
         def answer(kind: int) -> None:
             self.line, self.streaming = None, False
             self.reply(words, kind=kind)
+            self.hear_again()
 
         self.line = Refusing(answer)
 
     def pin_lost(self) -> None:
         """The server of the client's own connection is gone."""
+
+    def hear_again(self) -> None:
+        """Renew the subscriptions that went away with a server, if there are such."""

@@ -86,6 +86,10 @@ class Slot:
             try:
                 line = SharedLine(self._hub, await self._hub.lease(self._way), *self._way)
             except AmbassadorError as error:
+                if isinstance(error, UpstreamError) and error.code == OPTION_REFUSED and self.line is None:
+                    self._hub.forget(self._way)
+                    self._fail(error)
+                    return
                 self._hub.trouble = error
                 if isinstance(error, UpstreamError) and is_permanent(error):
                     self._fail(error)
@@ -94,7 +98,9 @@ class Slot:
                 await self._hub.clock.sleep(backoff.next())
             else:
                 self._put(line)
-                return
+                # A new credential may have come while this one was being shown.
+                if not self._hub.is_stale(line):
+                    return
 
     def _put(self, line: SharedLine) -> None:
         self._hub.trouble = None

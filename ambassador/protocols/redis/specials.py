@@ -197,7 +197,10 @@ async def select(client: Conversation, code: int, words: Words) -> None:
         client.state.stuck = True  # whether it took effect only EXEC's answer says
         await client.ask_server(code, request("ECHO", "OK") if fixed else request(*words))
         return
-    if client.pin is not None and not fixed:
+    if fixed:
+        client.reply(OK)
+        return
+    if client.pin is not None:
         reply = await client.question(*words)
         if reply.startswith(b"+"):
             client.state.database = client.pin.database = int(words[1])

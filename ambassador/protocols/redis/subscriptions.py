@@ -63,12 +63,13 @@ async def subscribe(client: Conversation, code: int, words: list[bytes]) -> None
 
 async def listen_again(client: Conversation) -> None:
     """A job: the server went away, and the client shall hear of its channels again, without having to know."""
-    while client.state.listening and client.pin is None:
+    while client.deaf:
         try:
             line = await client.take_pin(Pin.SUBSCRIBE)
         except (UpstreamError, CredentialError):
             await client.hub.breathe()
             continue
+        client.deaf = False
         line.walk.subscribed = client.state.protocol == 2
         for group, names in client.state.channels.items():
             if names:

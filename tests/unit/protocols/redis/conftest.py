@@ -119,6 +119,12 @@ class Guest:
                 pass
         return data
 
+    async def rest_until_end(self) -> bytes:
+        """All that came until the conversation ended; the session, which would close the stream, is not there."""
+        await self.end()
+        self.near.close()
+        return await self.rest()
+
     async def end(self) -> End:
         """How the conversation ends."""
         async with asyncio.timeout(PATIENCE):
