@@ -37,6 +37,7 @@ AUTHENTICATORS = {
 
 DISCOVERIES = {
     "static": "ambassador.discovery.static:Static",
+    "sentinel": "ambassador.discovery.sentinel:Sentinel",
 }
 
 PLUGIN_GROUP = "ambassador.plugins"

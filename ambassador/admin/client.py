@@ -113,12 +113,18 @@ def summary(data: dict[str, Any]) -> str:
             f"listener {listener['name']}: {addresses} ({listener['protocol']}), {listener['active']} sessions"
         )
     for upstream in data["upstreams"]:
-        states = ", ".join(f"{endpoint['address']} {endpoint['state']}" for endpoint in upstream["endpoints"])
-        lines.append(f"upstream {upstream['name']}: {states}")
+        states = ", ".join(map(_endpoint, upstream["endpoints"])) or "no endpoint known"
+        trouble = upstream.get("discovery_error")
+        lines.append(f"upstream {upstream['name']}: {states}" + (f", discovery: {trouble}" if trouble else ""))
     for credential in data["credentials"]:
         error = f", last error: {credential['last_error']}" if credential["last_error"] else ""
         lines.append(f"credential {credential['name']}: {credential['source']}, version {credential['version']}{error}")
     return "\n".join(lines)
+
+
+def _endpoint(endpoint: dict[str, Any]) -> str:
+    role = endpoint.get("role")
+    return " ".join(filter(None, (endpoint["address"], role, endpoint["state"])))
 
 
 def _verdict(data: dict[str, Any]) -> str:

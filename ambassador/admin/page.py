@@ -178,14 +178,26 @@ def _upstreams(snapshot: Snapshot) -> Html:
     ]
     columns: list[Column[_Place]] = [
         Column("Upstream", lambda row: row.upstream.name, repeats=lambda row: not row.first),
-        Column("Endpoint", lambda row: _code(row.endpoint.address), long=True),
+        Column("Endpoint", lambda row: _place(row.endpoint), long=True),
         Column("Health", lambda row: _health(row.endpoint)),
-        Column("Last error", lambda row: safe(row.endpoint.last_error) or DASH, long=True),
+        Column("Last error", _trouble, long=True),
         Column("Credential", lambda row: row.upstream.credential or DASH),
         Column("TLS", lambda row: row.upstream.tls),
         Column("Connections", lambda row: count(row.endpoint.connections), number=True),
     ]
     return _section("Upstreams", len(snapshot.upstreams), columns, rows, "No upstream is configured.")
+
+
+def _place(endpoint: EndpointStatus) -> Html:
+    return _lines([_code(endpoint.address), *([] if endpoint.role is None else [_soft(endpoint.role)])])
+
+
+def _trouble(row: _Place) -> Html:
+    """What is wrong with an endpoint; and with the discovery of all of them, beside the first."""
+    own = join(safe(row.endpoint.last_error) or DASH)
+    if row.upstream.discovery_error is None or not row.first:
+        return own
+    return _lines([own, _soft(f"{row.upstream.discovery}: {row.upstream.discovery_error}")])
 
 
 def _health(endpoint: EndpointStatus) -> Html:
@@ -196,9 +208,7 @@ def _credentials(snapshot: Snapshot) -> Html:
     now = snapshot.taken
     columns: list[Column[CredentialStatus]] = [
         Column("Credential", lambda one: one.name),
-        Column(
-            "Source", lambda one: _lines([_code(safe(one.source) or DASH), *map(_warning, one.warnings)]), long=True
-        ),
+        Column("Source", lambda one: _lines([_code(safe(one.source) or DASH), *map(_soft, one.warnings)]), long=True),
         Column("State", lambda one: _pill(*_credential_state(one, now))),
         Column("Version", lambda one: DASH if one.version is None else str(one.version), number=True),
         Column("Age", lambda one: span(one.age), number=True),
@@ -212,7 +222,7 @@ def _credentials(snapshot: Snapshot) -> Html:
     )
 
 
-def _warning(text: str) -> Html:
+def _soft(text: str) -> Html:
     return tag("span", safe(text) or "", class_="soft")
 
 

@@ -66,23 +66,33 @@ class ListenerStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointStatus:
-    """One address of an upstream. `state` is its health's word, `last_error` a reason word."""
+    """One address of an upstream.
+
+    `state` is its health's word, `last_error` a reason word, `role` what discovery says it is there for.
+    """
 
     address: str
     healthy: bool
     state: str
     connections: int
     last_error: str | None = None
+    role: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamStatus:
-    """A named service. `tls` is its mode's word, or `off`."""
+    """A named service.
+
+    `tls` is its mode's word, or `off`; `discovery` says who knows its endpoints, if they are not written down, and
+    `discovery_error` why nobody can be asked for them just now.
+    """
 
     name: str
     endpoints: tuple[EndpointStatus, ...]
     tls: str
     credential: str | None = None
+    discovery: str | None = None
+    discovery_error: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,6 +243,7 @@ def _upstream(one: UpstreamStatus) -> dict[str, Any]:
     endpoints = [
         {
             "address": endpoint.address,
+            "role": endpoint.role,
             "healthy": endpoint.healthy,
             "state": endpoint.state,
             "connections": endpoint.connections,
@@ -240,7 +251,14 @@ def _upstream(one: UpstreamStatus) -> dict[str, Any]:
         }
         for endpoint in one.endpoints
     ]
-    return {"name": one.name, "credential": one.credential, "tls": one.tls, "endpoints": endpoints}
+    return {
+        "name": one.name,
+        "credential": one.credential,
+        "tls": one.tls,
+        "discovery": one.discovery,
+        "discovery_error": safe(one.discovery_error),
+        "endpoints": endpoints,
+    }
 
 
 def _credential(one: CredentialStatus) -> dict[str, Any]:

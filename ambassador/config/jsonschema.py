@@ -15,12 +15,25 @@ from ambassador import registry
 from ambassador.config.address import Address
 from ambassador.config.keyed import Keyed
 from ambassador.config.model import Model
-from ambassador.config.schema import AccessSettings, Config, CredentialSettings, ListenerSettings, UpstreamSettings
+from ambassador.config.schema import (
+    AccessSettings,
+    Config,
+    CredentialSettings,
+    DiscoverySettings,
+    ListenerSettings,
+    UpstreamSettings,
+)
 from ambassador.config.types import DURATION_PATTERN, FILE_MODE_PATTERN, written_duration, written_file_mode
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
-_UNIONS: Final[tuple[type[Keyed], ...]] = (AccessSettings, CredentialSettings, ListenerSettings, UpstreamSettings)
+_UNIONS: Final[tuple[type[Keyed], ...]] = (
+    AccessSettings,
+    CredentialSettings,
+    DiscoverySettings,
+    ListenerSettings,
+    UpstreamSettings,
+)
 _WRITTEN: Final[dict[str, Callable[[Any], str]]] = {
     DURATION_PATTERN: written_duration,
     FILE_MODE_PATTERN: written_file_mode,

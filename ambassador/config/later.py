@@ -15,6 +15,6 @@ LATER: Mapping[Table, frozenset[str]] = MappingProxyType(
         "protocols": frozenset({"redis", "http"}),
         "sources": frozenset({"vault_kv", "vault_database", "vault_pki"}),
         "authenticators": frozenset({"token"}),
-        "discoveries": frozenset({"dns", "kubernetes", "sentinel"}),
+        "discoveries": frozenset({"dns", "kubernetes"}),
     }
 )

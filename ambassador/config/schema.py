@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from functools import cache
 from ipaddress import IPv4Network, IPv6Network
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
 from ambassador import registry
 from ambassador.config import words
@@ -40,6 +40,7 @@ __all__ = [
     "ClientTls",
     "Config",
     "CredentialSettings",
+    "DiscoverySettings",
     "DrainSettings",
     "Keepalive",
     "Limits",
@@ -159,18 +160,43 @@ class UnixSocket(Model):
     """Group to own it, by name or number."""
 
 
+class DiscoverySettings(Keyed):
+    """Who knows where the servers of a service are."""
+
+    table: ClassVar[registry.Table] = "discoveries"
+    kind_field: ClassVar[str] = "kind"
+    noun: ClassVar[str] = "way of discovery"
+    later: ClassVar[frozenset[str]] = later("discoveries")
+
+    kind: str
+    """How they are found: a name of the registry's table of discoveries."""
+
+    options: Model
+    """Its own settings."""
+
+
+def _endpoints_or_discovery(schema: dict[str, Any]) -> None:
+    del schema["properties"]["endpoints"]["default"]
+    schema["allOf"] = [{"oneOf": [{"required": ["endpoints"]}, {"required": ["discovery"]}]}]
+
+
 class UpstreamSettings(Keyed):
-    """A named service behind us."""
+    """A named service behind us: its `endpoints`, or a `discovery` that finds them."""
+
+    model_config = ConfigDict(json_schema_extra=_endpoints_or_discovery)
 
     table: ClassVar[registry.Table] = "protocols"
     kind_field: ClassVar[str] = "protocol"
     options_attribute: ClassVar[str] = "UpstreamOptions"
     kind_required: ClassVar[bool] = False
     noun: ClassVar[str] = "protocol"
-    later: ClassVar[frozenset[str]] = later("protocols", {"discovery"})
+    later: ClassVar[frozenset[str]] = later("protocols")
 
-    endpoints: Addresses
+    endpoints: Addresses = ()
     """Where the service is. Of several, the next is tried when one does not answer or has the wrong role."""
+
+    discovery: DiscoverySettings | None = None
+    """Who knows where it is, in the place of `endpoints`: then servers may come and go, and change their roles."""
 
     balance: Literal["ordered", "random"] = "ordered"
     """Order in which endpoints are tried: as written, which suits a primary and its stand-ins, or at random, which
@@ -207,6 +233,19 @@ class UpstreamSettings(Keyed):
 
     options: Model | None = None
     """That protocol's settings of an upstream."""
+
+    def redacted(self, *, wary: bool = False) -> dict[str, Any]:
+        shown = super().redacted(wary=wary)
+        del shown["endpoints" if self.discovery is not None else "discovery"]
+        return shown
+
+    @model_validator(mode="after")
+    def _somewhere(self) -> Self:
+        if not self.endpoints and self.discovery is None:
+            raise ValueError("say where this upstream is: by endpoints, or by discovery")
+        if self.endpoints and self.discovery is not None:
+            raise ValueError("where this upstream is comes from endpoints or from discovery: keep one")
+        return self
 
 
 class Limits(Model):

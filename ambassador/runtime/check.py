@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from ambassador.config.schema import Config
 from ambassador.credentials.credential import Credential
 from ambassador.credentials.store import Store
-from ambassador.discovery.static import Static
-from ambassador.errors import AmbassadorError
+from ambassador.discovery.base import Discovery
+from ambassador.errors import AmbassadorError, Reason, UpstreamError
 from ambassador.kit.clock import Clock
 from ambassador.runtime.certificates import client_pem
-from ambassador.runtime.world import client_contexts, make_source, protocol_class, resolved, upstream_of
+from ambassador.runtime.world import (
+    client_contexts,
+    make_discovery,
+    make_source,
+    protocol_class,
+    resolved,
+    upstream_of,
+)
 from ambassador.telemetry.metrics import Metrics
+from ambassador.upstreams.endpoint import EndpointSet
 from ambassador.upstreams.upstream import Upstream
 
 FAREWELL = 2.0
 """Seconds a server has to close a connection after we said good-bye."""
+
+PATIENCE = 10.0
+"""Seconds a discovery has to find something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +73,7 @@ async def _log_in(name: str, config: Config, store: Store, clock: Clock) -> Find
         upstream = Upstream(
             name,
             settings,
-            endpoints=Static(settings.endpoints).endpoints,
+            endpoints=await _find(make_discovery(name, settings, store, clock)),
             tls=tls,
             store=store,
             metrics=Metrics().upstream(name),
@@ -75,6 +88,25 @@ async def _log_in(name: str, config: Config, store: Store, clock: Clock) -> Find
     lease.release()
     await lease.stream.wait_closed(FAREWELL)
     return Finding(subject, True, f"{lease.connection.endpoint} let us in")
+
+
+async def _find(discovery: Discovery) -> EndpointSet:
+    """The first endpoints that a discovery finds.
+
+    Raises:
+        UpstreamError: it found none in time.
+        CredentialError: there is no client certificate to show.
+    """
+    if discovery.known:
+        return discovery.known
+    if discovery.tls is not None and discovery.issuer is not None:
+        discovery.tls.renew(client_pem(discovery.store.require(discovery.issuer)))
+    try:
+        async with asyncio.timeout(PATIENCE), aclosing(discovery.watch()) as found:
+            return await anext(found)
+    except TimeoutError as error:
+        text = f"discovery found nothing in {PATIENCE:g} s: {discovery.trouble or 'nobody has answered yet'}"
+        raise UpstreamError(Reason.CONNECT_TIMEOUT, text) from error
 
 
 def _protocol_of(name: str, config: Config) -> str | None:

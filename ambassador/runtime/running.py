@@ -20,6 +20,7 @@ from ambassador.kit.tasks import Tasks
 from ambassador.net.listen import BoundSocket, bind
 from ambassador.proxy.listener import Listener
 from ambassador.proxy.session import Session
+from ambassador.runtime.discovering import Discovering
 from ambassador.runtime.world import Commons, World, protocol_class
 from ambassador.telemetry import logs
 
@@ -33,7 +34,8 @@ class Running:
     """The sockets, listeners and keepers of a daemon.
 
     Args:
-        latches: gets one for each credential that a listener needs, until it has a first value.
+        latches: gets one for each credential that a listener needs, until it has a first value, and one for each
+            upstream, until it is known where it is.
     """
 
     def __init__(self, commons: Commons, latches: Latches, clock: Clock) -> None:
@@ -47,6 +49,7 @@ class Running:
         self._certificates: asyncio.Task[None] | None = None
         self._awaited: list[Callable[[], None]] = []
         self._tasks = Tasks(lambda task, error: _log.exception("task failed", error, task=task))
+        self._discovering = Discovering(commons, latches, self._tasks, self._endpoints_moved)
 
     @property
     def everyone(self) -> tuple[Listener, ...]:
@@ -68,11 +71,10 @@ class Running:
             raise
         self._sockets |= {bound.address: bound for bound in fresh}
         self._commons.current = after
-        for name, upstream in ({} if before is None else before.upstreams).items():
-            if name in after.upstreams:
-                upstream.replace(after.upstreams[name].endpoints)  # for those who are just being logged in there
+        self._discovering.enlist(after)
         self._move_listeners(after)
         await self._move_keepers(after, before)
+        await self._discovering.move(after)
         await self._part(after, before)
 
     async def drain(self, timeout: float, hurry: asyncio.Event) -> int:
@@ -127,6 +129,11 @@ class Running:
             listener.open(self._sockets[address] for address in wanted[name] - set(listener.addresses))
         for address in self._sockets.keys() - set().union(*wanted.values()):
             self._sockets.pop(address).close()
+
+    def _endpoints_moved(self, upstream: str) -> None:
+        for listener in self.listeners.values():
+            if listener.plan.routes.upstream.name == upstream:
+                self._move_sessions(listener)
 
     def _move_sessions(self, listener: Listener) -> None:
         """Sessions at endpoints that the upstream no longer has leave at their next safe point."""

@@ -41,7 +41,7 @@ def take(daemon: Daemon) -> Snapshot:
         daemon=_daemon(daemon, now),
         held=daemon.held(),
         listeners=tuple(_listener(one, metrics) for one in daemon.running.listeners.values()),
-        upstreams=tuple(_upstream(one, metrics) for one in world.upstreams.values()),
+        upstreams=tuple(_upstream(one, metrics, world) for one in world.upstreams.values()),
         credentials=tuple(_credentials(daemon, metrics)),
         sessions=tuple(_session(one, now) for one in nsmallest(MAX_SESSIONS, sessions, key=lambda one: one.started)),
         sessions_total=len(sessions),
@@ -88,7 +88,7 @@ def _listener(listener: Listener, metrics: Metrics) -> ListenerStatus:
     )
 
 
-def _upstream(upstream: Upstream, metrics: Metrics) -> UpstreamStatus:
+def _upstream(upstream: Upstream, metrics: Metrics, world: World) -> UpstreamStatus:
     counts = metrics.upstream(upstream.name)
     endpoints = tuple(
         EndpointStatus(
@@ -97,12 +97,21 @@ def _upstream(upstream: Upstream, metrics: Metrics) -> UpstreamStatus:
             state=health.standing,
             connections=sum(counts.endpoint(str(endpoint)).states.values()),
             last_error=health.last_error,
+            role=endpoint.role,
         )
         for endpoint, health in upstream.health.items()
     )
     tls = upstream.settings.tls
     mode = "off" if tls is None or upstream.tls is None else tls.mode
-    return UpstreamStatus(name=upstream.name, endpoints=endpoints, tls=mode, credential=upstream.settings.credential)
+    settings, discovery = upstream.settings, world.discoveries.get(upstream.name)
+    return UpstreamStatus(
+        name=upstream.name,
+        endpoints=endpoints,
+        tls=mode,
+        credential=settings.credential,
+        discovery=None if settings.discovery is None else settings.discovery.kind,
+        discovery_error=(discovery.trouble if discovery is not None else "") or None,
+    )
 
 
 def _credentials(daemon: Daemon, metrics: Metrics) -> list[CredentialStatus]:

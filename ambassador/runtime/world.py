@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakSet
 
 from ambassador import registry
 from ambassador.access.base import Authenticator
@@ -16,7 +17,8 @@ from ambassador.credentials.credential import Credential
 from ambassador.credentials.rotation import Keeper, TrialResult
 from ambassador.credentials.sources.base import Source
 from ambassador.credentials.store import Store
-from ambassador.discovery.static import Static
+from ambassador.discovery.base import Discovery
+from ambassador.discovery.static import Static, StaticOptions
 from ambassador.kit.clock import Clock
 from ambassador.kit.drain import Drain
 from ambassador.net.tls import ClientContexts, Contexts, ServerContexts
@@ -39,6 +41,8 @@ class Commons:
     """By listener: sessions belong to it through all reloads, until it is taken out."""
     shared: dict[str, Any] = field(default_factory=dict)
     """By protocol: see `Protocol.make_shared`."""
+    upstreams: dict[str, WeakSet[Upstream]] = field(default_factory=dict)
+    """By name: all that were ever in force and are still used, by clients who outlived a reload."""
     current: World | None = None
     """The world in force."""
 
@@ -57,6 +61,8 @@ class World:
     upstreams: dict[str, Upstream] = field(default_factory=dict)
     plans: dict[str, Plan] = field(default_factory=dict)
     keepers: dict[str, Keeper] = field(default_factory=dict)
+    discoveries: dict[str, Discovery] = field(default_factory=dict)
+    """By upstream: of those whose endpoints are not written in the configuration."""
     certificates: Certificates | None = None
 
     def needed_credentials(self) -> set[str]:
@@ -66,6 +72,8 @@ class World:
             settings = plan.routes.upstream.settings
             names.update(plan.access.credentials())
             names.update(filter(None, (settings.credential, settings.tls.credential if settings.tls else None)))
+        for discovery in self.discoveries.values():
+            names.update(discovery.credentials())
         return names
 
 
@@ -79,7 +87,7 @@ def build(commons: Commons, config: Config, before: World | None = None) -> Worl
     for name, listener in config.listeners.items():
         upstream = upstream_of(listener)
         if upstream not in world.upstreams:
-            world.upstreams[upstream] = _upstream(commons, config, upstream, listener.protocol, before)
+            world.upstreams[upstream] = _upstream(commons, world, upstream, listener.protocol, before)
         world.plans[name] = _plan(commons, name, listener, world.upstreams[upstream], before)
     for name, credential in config.credentials.items():
         world.keepers[name] = _keeper(commons, name, credential, world, before)
@@ -123,9 +131,24 @@ def make_source(name: str, settings: CredentialSettings) -> Source:
     return source
 
 
-def _upstream(commons: Commons, config: Config, name: str, protocol: str, before: World | None) -> Upstream:
-    settings = resolved(config.upstreams[name], protocol)
+def make_discovery(name: str, settings: UpstreamSettings, store: Store, clock: Clock) -> Discovery:
+    """What finds the endpoints of an upstream.
+
+    Raises:
+        ConfigError: a certificate cannot be used.
+    """
+    if settings.discovery is None:
+        return Static(name, StaticOptions(endpoints=settings.endpoints), store, clock)
+    kind: type[Discovery] = registry.resolve("discoveries", settings.discovery.kind)
+    return kind(name, settings.discovery.options, store, clock)
+
+
+def _upstream(commons: Commons, world: World, name: str, protocol: str, before: World | None) -> Upstream:
+    settings = resolved(world.config.upstreams[name], protocol)
     old = before.upstreams.get(name) if before is not None else None
+    discovery = _discovery(commons, name, settings, before)
+    if settings.discovery is not None:
+        world.discoveries[name] = discovery
     if old is not None and old.settings == settings:
         return old
     tls = old.tls if old is not None and old.settings.tls == settings.tls else client_contexts(settings)
@@ -133,13 +156,21 @@ def _upstream(commons: Commons, config: Config, name: str, protocol: str, before
     return Upstream(
         name,
         settings,
-        endpoints=Static(settings.endpoints).endpoints,
+        # Until a discovery has found something, what served so far serves on.
+        endpoints=discovery.known or (() if old is None else old.endpoints),
         tls=tls,
         store=commons.store,
         metrics=commons.metrics.upstream(name),
         credential_metrics=None if credential is None else commons.metrics.credential(credential),
         clock=commons.clock,
     )
+
+
+def _discovery(commons: Commons, name: str, settings: UpstreamSettings, before: World | None) -> Discovery:
+    old = None if before is None else before.discoveries.get(name)
+    if before is not None and old is not None and before.upstreams[name].settings.discovery == settings.discovery:
+        return old
+    return make_discovery(name, settings, commons.store, commons.clock)
 
 
 def _plan(commons: Commons, name: str, settings: ListenerSettings, upstream: Upstream, before: World | None) -> Plan:
@@ -224,4 +255,9 @@ def _certificates(commons: Commons, world: World) -> Certificates:
         contexts[f"upstream {name}"] = upstream.tls
         if upstream.settings.tls is not None and upstream.settings.tls.credential is not None:
             issued[f"upstream {name}"] = upstream.settings.tls.credential
+    for name, discovery in world.discoveries.items():
+        if discovery.tls is not None:
+            contexts[f"discovery {name}"] = discovery.tls
+            if discovery.issuer is not None:
+                issued[f"discovery {name}"] = discovery.issuer
     return Certificates(contexts, issued, store=commons.store, metrics=commons.metrics, clock=commons.clock)

@@ -98,12 +98,14 @@ class Watch:
         self._subscribed = 0
         self._expected: deque[str] = deque()
         self._answers: dict[str, Value] = {}
+        self._early: Event | None = None  # came between the answers and the end of their round
 
     def ask(self) -> bytes:
         """What to send to hear of everything; a `View` follows. Not to be called before it came."""
         if self._expected:
             raise AssertionError("the answers to the last question have not come yet")
         self._answers.clear()
+        self._early = None
         words: list[tuple[str, tuple[bytes, ...]]] = [
             ("MYID", (b"SENTINEL", b"MYID")),
             ("MASTER", (b"SENTINEL", b"MASTER", self._master)),
@@ -127,17 +129,21 @@ class Watch:
         Raises:
             UpstreamError: UPSTREAM_REJECTED, the Sentinel will not or cannot answer; UPSTREAM_BAD_MESSAGE.
         """
+        if self._early is not None and not self._expected:
+            early, self._early = self._early, None
+            return early
         while (raw := self._reader.next_raw()) is not None:
-            answer = decode(raw)[0]
-            event = self._heard(answer)
-            if event is not None:
+            event = self._heard(decode(raw)[0])
+            if isinstance(event, Event) and self._expected:
+                # What it tells of is in the answers, unless they have been given already.
+                self._early = event if self._expected[0] == "SUBSCRIBE" else None
+            elif event is not None:
                 return event
         return None
 
     def _heard(self, answer: Value) -> View | Event | None:
         if isinstance(answer, list) and answer[:1] == [b"message"]:
-            asked = self._expected and self._expected[0] == "UNSUBSCRIBE"  # and so will hear of it anyway
-            return None if asked else self._event(answer)
+            return self._event(answer)
         if not self._expected:
             raise bad_message("the Sentinel answers what it was not asked")
         name = self._expected.popleft()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -12,7 +13,7 @@ import pytest
 from ambassador.admin import client
 from ambassador.admin.daemon import ReloadResult
 from ambassador.admin.server import AdminServer
-from ambassador.admin.status import to_json
+from ambassador.admin.status import EndpointStatus, UpstreamStatus, to_json
 from ambassador.config.address import Address
 from ambassador.config.schema import Admin
 from ambassador.errors import ConfigError
@@ -133,3 +134,20 @@ def test_waiting_for_nobody_tells_so(tmp_path: Path) -> None:
     answer = client.wait(f"unix:{tmp_path}/none", 0.3)
     assert not answer.done
     assert "no daemon answers" in answer.text
+
+
+async def test_roles_of_endpoints_and_the_trouble_of_a_discovery_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    endpoints = (
+        EndpointStatus(address="10.0.0.1:6379", role="primary", healthy=True, state="healthy", connections=1),
+        EndpointStatus(address="10.0.0.2:6379", healthy=True, state="unknown", connections=0),
+    )
+    upstreams = (
+        UpstreamStatus(name="cache", tls="off", endpoints=endpoints, discovery="sentinel"),
+        UpstreamStatus(name="lost", tls="off", endpoints=(), discovery="sentinel", discovery_error="nobody answers"),
+    )
+    told = dataclasses.replace(full_snapshot(), upstreams=upstreams)
+    monkeypatch.setattr(NotedDaemon, "snapshot", lambda _: told)
+    async with serving(NotedDaemon()) as address:
+        answer = await asyncio.to_thread(client.status, address, as_json=False)
+    assert "upstream cache: 10.0.0.1:6379 primary healthy, 10.0.0.2:6379 unknown" in answer.text
+    assert "upstream lost: no endpoint known, discovery: nobody answers" in answer.text

@@ -8,7 +8,14 @@ from html.parser import HTMLParser
 import pytest
 
 from ambassador.admin.page import render
-from ambassador.admin.status import CertificateStatus, CredentialStatus, ReloadStatus, Snapshot, UpstreamStatus
+from ambassador.admin.status import (
+    CertificateStatus,
+    CredentialStatus,
+    EndpointStatus,
+    ReloadStatus,
+    Snapshot,
+    UpstreamStatus,
+)
 from ambassador.telemetry.redaction import conceal
 from tests.support.operator import NOW, daemon_status, full_snapshot, session_status
 
@@ -126,6 +133,21 @@ def test_an_upstream_without_endpoints_says_so() -> None:
     upstream = UpstreamStatus(name="nowhere", tls="off", endpoints=())
     page = Reader(render(Snapshot(taken=NOW, daemon=daemon_status(), upstreams=(upstream,))))
     assert page.row("nowhere")[2] == "no endpoint"
+
+
+def test_an_endpoint_shows_its_role_and_the_first_why_nobody_knows_better() -> None:
+    endpoints = (
+        EndpointStatus(address="10.0.0.1:6379", role="primary", healthy=True, state="healthy", connections=1),
+        EndpointStatus(address="10.0.0.2:6379", role="replica", healthy=True, state="unknown", connections=0),
+    )
+    trouble = "no Sentinel answers <b>"
+    upstream = UpstreamStatus(
+        name="cache", tls="off", endpoints=endpoints, discovery="sentinel", discovery_error=trouble
+    )
+    page = Reader(render(Snapshot(taken=NOW, daemon=daemon_status(), upstreams=(upstream,))))
+    assert page.row("cache")[1] == "10.0.0.1:6379primary"
+    assert page.row("cache")[3] == "–sentinel: no Sentinel answers <b>"  # noqa: RUF001 - as shown
+    assert page.says("10.0.0.2:6379replica")
 
 
 HOSTILE = "</td><script>alert(1)</script><img src=x onerror=alert(1)> \" ' & \x00\x1b[2J\u202e\udc80" + "x" * 5000

@@ -13,7 +13,8 @@ from pydantic import Field, field_validator
 from ambassador import registry
 from ambassador.config import schema
 from ambassador.config.model import Model, Need
-from ambassador.config.types import Argv, CredentialName, Timeout, UpstreamName, VariableName
+from ambassador.config.tls import ClientTls
+from ambassador.config.types import Addresses, Argv, CredentialName, Timeout, UpstreamName, VariableName
 
 
 class Nothing(Model):
@@ -142,6 +143,19 @@ class PeerOptions(Model):
         return frozenset({"unix_sockets"})
 
 
+class ListOptions(Model):
+    """Whoever is asked knows."""
+
+    endpoints: Addresses
+    """Who is asked."""
+
+    credential: CredentialName | None = None
+    """With what."""
+
+    tls: ClientTls | None = None
+    """How."""
+
+
 def _protocol(upstream_options: type[Model]) -> SimpleNamespace:
     return SimpleNamespace(ListenerOptions=ForwardOptions, UpstreamOptions=upstream_options)
 
@@ -162,6 +176,7 @@ PLUGINS: dict[str, dict[str, SimpleNamespace | None]] = {
         "mtls": SimpleNamespace(Options=MtlsOptions),
         "peer": SimpleNamespace(Options=PeerOptions),
     },
+    "discoveries": {"list": SimpleNamespace(Options=ListOptions)},
 }
 
 

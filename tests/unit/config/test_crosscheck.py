@@ -54,6 +54,21 @@ def test_a_credential_must_exist_wherever_it_is_named() -> None:
     ]
 
 
+def test_what_a_discovery_names_must_exist_too() -> None:
+    settings = config(
+        upstreams={
+            "orders": {
+                "discovery": {"list": {"endpoints": "a:1", "credential": "dbs", "tls": {"ca": "/no/such"}}},
+                "credential": "db",
+            }
+        }
+    )
+    assert found(settings) == [
+        ("upstreams.orders.discovery.list.credential", "there is no such credential; did you mean 'db'?"),
+        ("upstreams.orders.discovery.list.tls.ca", "there is no such file"),
+    ]
+
+
 def test_an_upstream_must_exist() -> None:
     settings = config(listeners={"orders": {"listen": "127.0.0.1:1", "tcp": {"upstream": "ordesr"}}})
     assert found(settings) == [("listeners.orders.tcp.upstream", "there is no such upstream; did you mean 'orders'?")]

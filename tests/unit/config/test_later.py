@@ -15,5 +15,5 @@ def test_every_table_of_the_registry_has_its_list() -> None:
 def test_the_kinds_that_are_planned_are_listed() -> None:
     assert LATER["protocols"] == {"redis", "http"}
     assert LATER["sources"] == {"vault_kv", "vault_database", "vault_pki"}
-    assert LATER["discoveries"] == {"dns", "kubernetes", "sentinel"}
+    assert LATER["discoveries"] == {"dns", "kubernetes"}
     assert LATER["authenticators"] == {"token"}

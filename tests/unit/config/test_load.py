@@ -364,3 +364,35 @@ def test_a_damaged_file_is_a_list_of_faults_and_never_a_crash(seed: int, tmp_pat
         assert all(fault.file == str(path) and fault.message for fault in error.faults)
         assert all(fault.line or "empty" in fault.message for fault in error.faults)
         assert str(error).replace("\n", "").isprintable()
+
+
+def test_an_upstream_that_is_nowhere_or_found_in_two_ways_is_told_with_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "ambassador.yaml"
+    file.write_text(
+        """
+upstreams:
+  nowhere:
+    credential: db
+  twice:
+    endpoints: db:1
+    discovery: {list: {endpoints: db:1}}
+  misspelt:
+    discovery:
+      lits: {endpoints: db:1}
+  later:
+    discovery:
+      dns: {name: db}
+credentials: {db: {env: {password: P}}}
+listeners:
+  l: {listen: "127.0.0.1:1", tcp: {upstream: nowhere}}
+"""
+    )
+    with pytest.raises(ConfigFaults) as caught:
+        load(file)
+    told = [(fault.line, fault.message) for fault in caught.value.faults]
+    assert told == [
+        (3, "say where this upstream is: by endpoints, or by discovery"),
+        (5, "where this upstream is comes from endpoints or from discovery: keep one"),
+        (10, "unknown key; did you mean 'list'?"),
+        (13, "'dns' is not available in this version"),
+    ]

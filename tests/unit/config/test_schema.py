@@ -82,7 +82,7 @@ def test_what_is_no_number_of_workers_is_refused_as_such(workers: Any) -> None:
     ("model", "data", "path", "what"),
     [
         (Config, {"listeners": LISTENERS, "vaults": {}}, ("vaults",), "'vaults'"),
-        (UpstreamSettings, {"endpoints": "a:1", "discovery": {"dns": {}}}, ("discovery",), "'discovery'"),
+        (UpstreamSettings, {"discovery": {"dns": {}}}, ("discovery", "dns"), "'dns'"),
         (UpstreamSettings, {"endpoints": "a:1", "http": {}}, ("http",), "'http'"),
         (
             UpstreamSettings,
@@ -90,7 +90,7 @@ def test_what_is_no_number_of_workers_is_refused_as_such(workers: Any) -> None:
             ("postgres", "pool", "size"),
             "'size'",
         ),
-        (ListenerSettings, {"listen": "127.0.0.1:1", "redis": {}}, ("redis",), "'redis'"),
+        (ListenerSettings, {"listen": "127.0.0.1:1", "http": {}}, ("http",), "'http'"),
         (CredentialSettings, {"vault_database": {}}, ("vault_database",), "'vault_database'"),
         (AccessSettings, {"token": {}}, ("token",), "'token'"),
     ],
@@ -117,7 +117,24 @@ def test_an_upstream_has_endpoints_and_is_careful_by_default() -> None:
 @pytest.mark.parametrize("endpoints", [[], None, "nowhere", [["a:1"]]])
 def test_an_upstream_without_endpoints_is_refused(endpoints: Any) -> None:
     assert faults(UpstreamSettings, {"endpoints": endpoints})
-    assert faults(UpstreamSettings, {}) == {("endpoints",): "this key is required"}
+    assert faults(UpstreamSettings, {}) == {(): "say where this upstream is: by endpoints, or by discovery"}
+
+
+def test_an_upstream_is_found_by_discovery_instead() -> None:
+    settings = UpstreamSettings.model_validate({"discovery": {"list": {"endpoints": "a:1"}}})
+    assert settings.endpoints == ()
+    assert settings.discovery is not None
+    assert settings.discovery.kind == "list"
+    shown = settings.redacted()
+    assert shown["discovery"]["list"]["endpoints"] == ["a:1"]
+    assert UpstreamSettings.model_validate(shown) == settings
+
+
+def test_an_upstream_is_not_found_in_two_ways() -> None:
+    both = {"endpoints": "a:1", "discovery": {"list": {"endpoints": "b:1"}}}
+    assert faults(UpstreamSettings, both) == {
+        (): "where this upstream is comes from endpoints or from discovery: keep one"
+    }
 
 
 def test_a_listener_has_sensible_defaults() -> None:

@@ -1,20 +1,29 @@
-"""Endpoints as written."""
+"""Endpoints as written in the configuration."""
 
 from __future__ import annotations
 
-from ambassador.config.address import Address
-from ambassador.discovery.static import Static
+from contextlib import aclosing
+
+from ambassador.config.types import Address
+from ambassador.credentials.store import Store
+from ambassador.discovery.static import Static, StaticOptions
 from ambassador.upstreams.endpoint import Endpoint
 
-ADDRESSES = (Address("b", 2), Address("a", 1), Address(path="/run/s"))
+ADDRESSES = (Address("db1", 5432), Address("db2", 5432))
 
 
-async def test_the_list_is_told_once_in_its_order() -> None:
-    static = Static(iter(ADDRESSES))
-    assert [endpoints async for endpoints in static.watch()] == [tuple(map(Endpoint, ADDRESSES))]
+def static() -> Static:
+    return Static("orders", StaticOptions(endpoints=ADDRESSES), Store())
 
 
-async def test_it_may_be_watched_again() -> None:
-    static = Static(ADDRESSES)
-    assert [one async for one in static.watch()] == [one async for one in static.watch()]
-    assert static.endpoints == tuple(map(Endpoint, ADDRESSES))
+async def test_it_yields_the_configured_addresses_once_and_in_order() -> None:
+    async with aclosing(static().watch()) as found:
+        assert [endpoints async for endpoints in found] == [tuple(map(Endpoint, ADDRESSES))]
+
+
+def test_its_endpoints_are_known_without_asking() -> None:
+    assert static().known == tuple(map(Endpoint, ADDRESSES))
+
+
+def test_it_is_read_from_a_file_as_endpoints_are() -> None:
+    assert StaticOptions.model_validate({"endpoints": "db1:5432"}).endpoints == ADDRESSES[:1]

@@ -5,11 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from ambassador.config.load import load_data
 from ambassador.config.schema import Config
 from ambassador.demo.postgres import PostgresServer
 from ambassador.kit.clock import SYSTEM
+from ambassador.runtime import check
 from ambassador.runtime.check import Finding, connect_all
+from tests.support.certificates import Authority
+from tests.support.fake_sentinel import FakeSentinel
 from tests.support.postgres import Role, new_role
 
 
@@ -76,3 +81,31 @@ async def test_a_certificate_that_cannot_be_used_is_that_upstream_s_fault(tmp_pa
     place = secret(tmp_path, Role("someone", "a password of nobody"))
     _, upstream = await connect_all(config(place, 1, tls={"ca": str(authorities)}), SYSTEM)
     assert upstream.text.startswith("bad_config: ")
+
+
+async def test_an_upstream_that_is_found_by_discovery_is_found_first() -> None:
+    async with FakeSentinel("a", "127.0.0.1:1") as sentinel:
+        (finding,) = await connect_all(found_by(sentinel.address), SYSTEM)
+    assert finding.text.startswith("connect_failed: cannot connect to 127.0.0.1:1")
+
+
+async def test_a_discovery_that_finds_nothing_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check, "PATIENCE", 0.3)
+    (finding,) = await connect_all(found_by("127.0.0.1:1"), SYSTEM)
+    assert not finding.good
+    assert finding.text.startswith("connect_timeout: discovery found nothing in 0.3 s: cannot connect to 127.0.0.1:1")
+
+
+async def test_a_discovery_that_cannot_show_its_certificate_says_so(authority: Authority, tmp_path: Path) -> None:
+    tls = {"ca": str(authority.file), "credential": "cert"}
+    more = {"credentials": {"cert": {"file": {"path": str(tmp_path / "nothing")}}}}
+    _, finding = await connect_all(found_by("127.0.0.1:1", tls=tls, more=more), SYSTEM)
+    assert finding.text.startswith("no_credential: ")
+
+
+def found_by(sentinel: str, *, more: dict[str, Any] | None = None, **options: Any) -> Config:
+    data: dict[str, Any] = {
+        "upstreams": {"cache": {"discovery": {"sentinel": {"master": "cache", "endpoints": sentinel, **options}}}},
+        "listeners": {"cache": {"listen": "127.0.0.1:6379", "redis": {"upstream": "cache"}}},
+    }
+    return load_data(data | (more or {})).config

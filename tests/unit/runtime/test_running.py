@@ -18,6 +18,7 @@ from ambassador.kit.latch import Latches
 from ambassador.runtime.running import Running
 from ambassador.runtime.world import Commons, World, build
 from ambassador.telemetry.metrics import Metrics
+from tests.support.fake_sentinel import FakeSentinel
 from tests.support.house import until
 from tests.support.threaded import ThreadedServer, echo
 
@@ -180,3 +181,19 @@ async def test_an_upstream_whose_endpoints_change_tells_those_who_are_just_being
     before = stage.commons.current.upstreams["echo"]
     await stage.show({"a": "a"}, upstreams={"echo": {"endpoints": [f"localhost:{stage.port}"]}})
     assert [str(endpoint) for endpoint in before.endpoints] == [f"localhost:{stage.port}"]
+
+
+async def test_sessions_leave_an_endpoint_that_discovery_takes_back(stage: Stage) -> None:
+    async with FakeSentinel("a", f"127.0.0.1:{stage.port}") as sentinel:
+        upstreams = {"echo": {"discovery": {"sentinel": {"master": "cache", "endpoints": sentinel.address}}}}
+        await stage.show({"a": "one"}, upstreams=upstreams)
+        assert list(stage.latches.held) == ["endpoints echo"]
+        await until("the endpoint to be known", lambda: not stage.latches.held)
+        reader, writer = await stage.session("one")
+        await until("the sentinel to be listened to", lambda: sentinel.listeners == 1)
+        sentinel.switch("127.0.0.1:1")
+        async with asyncio.timeout(5):
+            assert await reader.read() == b""
+        writer.close()
+        await stage.show({"a": "one"})
+        await until("the sentinel to be left", lambda: sentinel.connections == 0)

@@ -12,6 +12,7 @@ import pytest
 from ambassador.admin.status import MAX_SESSIONS, to_json
 from ambassador.runtime import snapshot
 from tests.support.certificates import Authority
+from tests.support.fake_sentinel import FakeSentinel
 from tests.support.house import House, until
 from tests.support.secrets import canary
 from tests.support.threaded import ThreadedServer, echo
@@ -82,3 +83,24 @@ async def test_a_refused_reload_is_shown_with_its_faults(house: House) -> None:
     reload = to_json(snapshot.take(house.daemon))["daemon"]["last_reload"]
     assert reload["applied"] is False
     assert "nonsense" in json.dumps(reload["message"])
+
+
+async def test_roles_that_discovery_tells_and_its_troubles_are_shown() -> None:
+    async with FakeSentinel("a", "127.0.0.1:1") as sentinel:
+        sentinel.replicas = {"127.0.0.1:2": False}
+        config = f"""
+upstreams:
+  cache: {{discovery: {{sentinel: {{master: cache, endpoints: "{sentinel.address}"}}}}}}
+listeners:
+  cache: {{listen: "unix:DIR/cache", tcp: {{upstream: cache}}}}
+"""
+        async with House(config) as house:
+            (cache,) = snapshot.take(house.daemon).upstreams
+            assert [(one.address, one.role) for one in cache.endpoints] == [
+                ("127.0.0.1:1", "primary"),
+                ("127.0.0.1:2", "replica"),
+            ]
+            assert (cache.discovery, cache.discovery_error) == ("sentinel", None)
+            await sentinel.stop()
+            await until("it to be missed", lambda: bool(snapshot.take(house.daemon).upstreams[0].discovery_error))
+            assert len(snapshot.take(house.daemon).upstreams[0].endpoints) == 2

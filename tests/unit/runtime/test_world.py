@@ -7,18 +7,23 @@ from typing import Any
 
 import pytest
 
+from ambassador.config.address import Address
 from ambassador.config.load import load_data
 from ambassador.config.schema import Config
 from ambassador.credentials.credential import Credential
 from ambassador.credentials.rotation import TrialResult
 from ambassador.credentials.store import Store
+from ambassador.discovery.sentinel import Sentinel
+from ambassador.discovery.static import Static
 from ambassador.errors import ConfigError
 from ambassador.kit.clock import SYSTEM
 from ambassador.protocols.postgres.options import PostgresUpstreamOptions
 from ambassador.runtime import world as module
-from ambassador.runtime.world import Commons, build, client_contexts, resolved, upstream_of
+from ambassador.runtime.world import Commons, build, client_contexts, make_discovery, resolved, upstream_of
 from ambassador.telemetry.metrics import Metrics
+from ambassador.upstreams.endpoint import Endpoint
 from ambassador.upstreams.upstream import Upstream
+from tests.support.certificates import Authority
 
 
 @pytest.fixture
@@ -115,6 +120,67 @@ def test_a_certificate_that_cannot_be_used_fails_the_build(commons: Commons, tmp
     authorities.write_text("no certificate")
     with pytest.raises(ConfigError, match=r"ca\.pem"):
         build(commons, config(upstream={"tls": {"ca": str(authorities)}}))
+
+
+def found_by(sentinel: dict[str, Any], **more: Any) -> Config:
+    where = {"discovery": {"sentinel": {"master": "cache", "endpoints": "s:26379"} | sentinel}}
+    upstreams = {"orders": where | more, "queue": {"endpoints": ["127.0.0.1:2"]}}
+    credentials = {name: {"env": {"username": "U", "password": "P"}} for name in ("db", "guard", "cert")}
+    return config(upstreams=upstreams, credentials=credentials)
+
+
+def test_an_upstream_that_is_found_by_discovery_begins_nowhere(commons: Commons) -> None:
+    world = build(commons, found_by({}))
+    assert set(world.discoveries) == {"orders"}
+    assert world.upstreams["orders"].endpoints == ()
+    assert world.upstreams["queue"].endpoints != ()
+
+
+def test_a_discovery_is_carried_over_as_long_as_its_own_settings_stay(commons: Commons) -> None:
+    first = build(commons, found_by({}))
+    second = build(commons, found_by({}, connect_timeout="9s"), first)
+    third = build(commons, found_by({"poll": "1s"}, connect_timeout="9s"), second)
+    assert second.upstreams["orders"] is not first.upstreams["orders"]
+    assert second.discoveries["orders"] is first.discoveries["orders"]
+    assert third.discoveries["orders"] is not first.discoveries["orders"]
+
+
+def test_where_an_upstream_was_found_serves_the_next_one(commons: Commons) -> None:
+    before = build(commons, found_by({}))
+    before.upstreams["orders"].replace((Endpoint(Address("db", 1), "primary"),))
+    after = build(commons, found_by({"poll": "1s"}), before)
+    assert after.upstreams["orders"].endpoints == (Endpoint(Address("db", 1), "primary"),)
+
+
+def test_a_discovery_s_credentials_and_certificate_are_looked_after(commons: Commons, authority: Authority) -> None:
+    tls = {"ca": str(authority.file), "credential": "cert"}
+    world = build(commons, found_by({"credential": "guard", "tls": tls}))
+    assert world.needed_credentials() == {"guard", "cert"}
+    assert world.certificates is not None
+    assert world.certificates.contexts == {"discovery orders": world.discoveries["orders"].tls}
+    pair = authority.client("ambassador")
+    fields = {"tls.crt": pair.cert.read_bytes(), "tls.key": pair.key.read_bytes()}
+    commons.store.put(Credential("cert", 1, fields))
+    world.certificates.start()
+    world.certificates.stop()
+    shown = world.discoveries["orders"].tls
+    assert shown is not None
+    assert shown.not_after is not None
+
+
+def test_a_discovery_without_a_certificate_of_its_own_has_none_to_renew(commons: Commons, authority: Authority) -> None:
+    world = build(commons, found_by({"tls": {"ca": str(authority.file)}}))
+    assert world.needed_credentials() == set()
+    assert world.certificates is not None
+    assert list(world.certificates.contexts) == ["discovery orders"]
+
+
+def test_a_discovery_is_made_of_an_upstream_s_settings() -> None:
+    upstreams = found_by({}).upstreams
+    assert isinstance(make_discovery("orders", upstreams["orders"], Store(SYSTEM), SYSTEM), Sentinel)
+    static = make_discovery("queue", upstreams["queue"], Store(SYSTEM), SYSTEM)
+    assert isinstance(static, Static)
+    assert static.known == (Endpoint(Address("127.0.0.1", 2)),)
 
 
 def test_a_listener_names_its_upstream() -> None:

@@ -122,6 +122,15 @@ def test_an_event_that_comes_before_the_new_answers_is_in_them() -> None:
     assert found == [VIEW]
 
 
+def test_an_event_that_comes_behind_the_answers_but_before_the_round_ends_is_told_behind_the_view() -> None:
+    watch = Watch("cache")
+    watch.ask()
+    event = encode(["message", "+sdown", "master cache 10.0.0.1 6379"], 2)
+    first = encode(["subscribe", CHANNELS[0], 1], 2)
+    assert heard(watch, b"".join(answers()) + first + event + subscribed()[len(first) :]) == [VIEW, Event("+sdown")]
+    watch.ask()
+
+
 def test_a_second_question_before_the_answers_is_a_fault_of_ours() -> None:
     watch = Watch("cache")
     watch.ask()
