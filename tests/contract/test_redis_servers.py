@@ -97,7 +97,8 @@ def test_hello_tells_what_the_server_is_in_the_protocol_asked_for(server: Server
 
 def test_databases_are_apart_and_of_a_limited_number(client: RedisClient, key: str) -> None:
     assert raw(client, f"SET {key} zero", "SELECT 1", f"GET {key}") == [b"+OK\r\n", b"+OK\r\n", b"$-1\r\n"]
-    assert raw(client, "SELECT 10000000") == [b"-ERR DB index is out of range\r\n"]
+    assert raw(client, "SELECT 10000000", "SELECT -1") == [b"-ERR DB index is out of range\r\n"] * 2
+    assert raw(client, "SELECT x") == [b"-ERR value is not an integer or out of range\r\n"]
     assert raw(client, "SELECT 0", f"GET {key}") == [b"+OK\r\n", b"$4\r\nzero\r\n"]
 
 

@@ -275,6 +275,8 @@ class Conversation:
         """
         while True:
             words = self._request()
+            if not words:
+                continue
             words[0] = words[0].upper()
             self._server.heard.append(words)
             fault = self._server.fault_of(words)
@@ -376,13 +378,17 @@ class Conversation:
         return mapping(((bulk(name), value) for name, value in facts.items()), self.protocol)
 
     def _select(self, words: Words) -> bytes:
-        if int(words[1]) >= DATABASES:
+        if not words[1].lstrip(b"-").isdigit():
+            return error("ERR value is not an integer or out of range")
+        if not 0 <= int(words[1]) < DATABASES:
             return error("ERR DB index is out of range")
         self.database = int(words[1])
         return OK
 
     def _client(self, words: Words) -> bytes:
         what = words[1].upper()
+        if what == b"SETNAME" and len(words) != 3:
+            return error("ERR wrong number of arguments for 'client|setname' command")
         if what == b"SETNAME":
             self.name = words[2]
             return OK

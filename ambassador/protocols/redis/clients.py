@@ -34,6 +34,7 @@ async def client_command(client: Conversation, _: int, words: Words) -> None:
         await handler(client, words)
     else:
         await client.ask_server(Code.OWN, request(*words))
+        client.state.stuck = client.state.stuck or name in _MARKING
 
 
 async def set_name(client: Conversation, words: Words) -> None:
@@ -120,5 +121,8 @@ _LENGTHS: Mapping[bytes, tuple[int, ...]] = MappingProxyType(
         b"REPLY": (3,),
     }
 )
+_MARKING = frozenset({b"NO-TOUCH", b"CAPA", b"IMPORT-SOURCE", b"CACHING"})
+"""What changes how the server treats a connection, which then is this client's to its end."""
+
 _OURS_WHEN_SHARED = frozenset({b"SETINFO", b"ID", b"NO-EVICT"})
 """What a client with a connection of its own from beginning to end asks the server itself."""

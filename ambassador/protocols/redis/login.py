@@ -64,9 +64,9 @@ def _machine(attempt: Attempt, protocol: Protocol, database: int) -> ClientLogin
 async def _converse(attempt: Attempt, machine: ClientLogin) -> LoggedIn:
     stream = attempt.stream
     while True:
-        if out := machine.to_send():
-            stream.write(out)
         event = machine.next_event()
+        if out := machine.to_send():  # what an answer makes necessary too
+            stream.write(out)
         if event is not None:
             if event.rest:
                 raise UpstreamError(

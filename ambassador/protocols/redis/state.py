@@ -137,6 +137,7 @@ class State:
             Code.DISCARD: self._discarded,
             Code.WATCH: self._watched,
             Code.UNWATCH: self._unwatched,
+            Code.CLUSTER_STATE: self._marked,
         }
         return told.get(code)
 
@@ -175,6 +176,10 @@ class State:
     def _unwatched(self, reply: bytes | None) -> None:
         if reply is not None and reply.startswith(b"+") and not QUEUED.startswith(reply):
             self.watching = False
+
+    def _marked(self, reply: bytes | None) -> None:
+        if reply is not None and reply.startswith(b"+OK"):
+            self.stuck = True
 
     def _unblocked(self, _: bytes | None) -> None:
         self.blocking -= 1

@@ -33,6 +33,7 @@ from tests.support.fake_redis import FakeRedis
 from tests.support.house import until
 from tests.support.secrets import canary
 from tests.support.streams import stream_pair
+from tests.support.valkey import ValkeyServer, new_account
 
 CREDENTIAL = "cache"
 USER = "app"
@@ -145,22 +146,25 @@ def pack(*commands: str) -> bytes:
 class Table:
     """An upstream with its hub, and whoever sits at it."""
 
-    def __init__(self, stack: AsyncExitStack, port: int, *, clock: Clock = SYSTEM) -> None:
+    def __init__(self, stack: AsyncExitStack, port: int, *, clock: Clock = SYSTEM, user: str = USER) -> None:
         self.clock = clock
+        self.user = user
         self.port = port
         self.store = Store(SYSTEM)
         self.metrics = Metrics()
         self.rules = Rules(RedisListenerOptions(upstream="cache"))
         self.upstream: Upstream
+        self.password = ""
         self.hub: Hub
         self.guests: list[Guest] = []
         self._stack = stack
 
     def lay(self, *, password: str | None = None, endpoints: tuple[str, ...] = (), **options: Any) -> Table:
-        """Make the upstream; with a password, it logs in as `USER` with it."""
+        """Make the upstream; with a password, it logs in as `user` with it."""
         addresses = endpoints or (f"127.0.0.1:{self.port}",)
         settings: dict[str, Any] = {"endpoints": tuple(map(Address.parse, addresses)), "protocol": "redis"}
         if password is not None:
+            self.password = password
             self.rotate(password)
             settings["credential"] = CREDENTIAL
         made = UpstreamSettings(**settings, options=RedisUpstreamOptions(**{"wait": PATIENCE, **options}))
@@ -184,7 +188,7 @@ class Table:
 
     def rotate(self, password: str) -> None:
         """Make a new value of the credential current."""
-        fields = {"username": USER.encode(), "password": password.encode()}
+        fields = {"username": self.user.encode(), "password": password.encode()}
         self.store.put(Credential(CREDENTIAL, self.store.next_version(CREDENTIAL), fields))
 
     async def guest(self, verdict: Verdict = EVERYONE) -> Guest:
@@ -261,6 +265,13 @@ def make_table(stack: AsyncExitStack, fake: FakeRedis) -> MakeTable:
 async def table(make_table: MakeTable) -> Table:
     """A hub before the fake, with the usual options."""
     return make_table()
+
+
+@pytest.fixture
+async def real(stack: AsyncExitStack, valkey: ValkeyServer) -> Table:
+    """A hub before a real Valkey, where it is a user of the test's own."""
+    account = new_account(valkey)
+    return Table(stack, valkey.port, user=account.name).lay(password=account.password)
 
 
 @pytest.fixture(params=["multiplex", "dedicated"])
