@@ -212,12 +212,29 @@ class Upstream:
         while (endpoint := self._next(read_from, tried)) is not None:
             tried.add(endpoint)
             try:
-                return await self._lease_at(endpoint, login, ahead)
+                return await self.lease_at(endpoint, login, ahead)
             except UpstreamError as error:
                 failures.append(error)
                 if not _worth_trying_next(error):
                     break
         raise _most_telling(failures)
+
+    async def lease_at(self, endpoint: Endpoint, login: Login, preamble: Preamble | None = None) -> Lease:
+        """Open and log in a connection to this one, which need not be among our endpoints; raises as `lease`."""
+        name = self.settings.credential
+        preamble = self._own_preamble() if preamble is None else preamble
+        if name is None:
+            return await self._open(endpoint, None, login, preamble)
+        credential = await self._store.usable(name)
+        try:
+            return await self._open(endpoint, credential, login, preamble)
+        except UpstreamError as error:
+            if error.reason is not Reason.UPSTREAM_LOGIN_REFUSED:
+                raise
+            newer = await self._store.refused(name, credential.version)
+            if newer is None:
+                raise
+        return await self._open(endpoint, newer, login, preamble)
 
     def _next(self, read_from: ReadFrom, tried: set[Endpoint]) -> Endpoint | None:
         """Which endpoint to try after `tried`; chosen anew each time, since the set may have changed meanwhile."""
@@ -263,21 +280,6 @@ class Upstream:
     def _order(self, read_from: ReadFrom) -> list[Endpoint]:
         now = self._clock.now()
         return balance.order(self.endpoints, self.health, self.settings.balance, now, self._rng, read_from=read_from)
-
-    async def _lease_at(self, endpoint: Endpoint, login: Login, preamble: Preamble) -> Lease:
-        name = self.settings.credential
-        if name is None:
-            return await self._open(endpoint, None, login, preamble)
-        credential = await self._store.usable(name)
-        try:
-            return await self._open(endpoint, credential, login, preamble)
-        except UpstreamError as error:
-            if error.reason is not Reason.UPSTREAM_LOGIN_REFUSED:
-                raise
-            newer = await self._store.refused(name, credential.version)
-            if newer is None:
-                raise
-        return await self._open(endpoint, newer, login, preamble)
 
     async def _open(self, endpoint: Endpoint, credential: Credential | None, login: Login, preamble: Preamble) -> Lease:
         if endpoint in self.health:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from ambassador.errors import AmbassadorError, CredentialError, Reason, UpstreamError
@@ -19,8 +19,9 @@ from ambassador.protocols.redis.shared import SharedLine, resume
 from ambassador.protocols.redis.slot import LONGEST_PAUSE, Slot, Way, is_permanent, pauses
 from ambassador.protocols.redis.state import Pin
 from ambassador.telemetry import logs
+from ambassador.upstreams.endpoint import Endpoint
 from ambassador.upstreams.pool import State
-from ambassador.upstreams.upstream import Lease, Upstream
+from ambassador.upstreams.upstream import Lease, Login, Upstream
 from ambassador.wire.redis.commands import BUILT_IN, Command
 from ambassador.wire.redis.redact import redact_error
 
@@ -142,13 +143,21 @@ class Hub:
     async def lease(self, way: Way) -> Lease:
         """A new logged-in connection; raises as `Upstream.lease`."""
         protocol, database = way
-        lease = await self.upstream.lease(login_to(protocol, self.database(database), learn=self._commands is None))
+        lease = await self.reach(login_to(protocol, self.database(database), learn=self._commands is None))
         if self._commands is None:
             self._commands = lease.connection.facts.commands or BUILT_IN
         if self.closed:
             lease.release()
             raise UpstreamError(Reason.UPSTREAM_CLOSED, "the connections to this upstream have been closed")
         return lease
+
+    async def reach(self, login: Login) -> Lease:
+        """A connection to whichever server will do; raises as `Upstream.lease`."""
+        return await self.upstream.lease(login)
+
+    def keeps(self, endpoint: Endpoint) -> bool:
+        """Whether there is still what listens there."""
+        return endpoint in self.upstream.endpoints
 
     @property
     def commands(self) -> Mapping[bytes, Command]:
@@ -332,7 +341,8 @@ class Hub:
 class Hubs:
     """The hub of each upstream that has clients; one for all listeners, through all reloads."""
 
-    def __init__(self) -> None:
+    def __init__(self, make: Callable[[Upstream], Hub] = Hub) -> None:
+        self._make = make
         self._hubs: dict[Upstream, Hub] = {}
 
     def of(self, upstream: Upstream) -> Hub:
@@ -340,7 +350,7 @@ class Hubs:
         hub = self._hubs.get(upstream)
         if hub is None:
             self._retire_unused(upstream.name)
-            hub = self._hubs[upstream] = Hub(upstream)
+            hub = self._hubs[upstream] = self._make(upstream)
         return hub
 
     def _retire_unused(self, name: str) -> None:

@@ -100,7 +100,7 @@ class ServerLine(Line):
     @property
     def endpoint_stays(self) -> bool:
         """Whether the upstream still has the endpoint it is connected to."""
-        return self.lease.connection.endpoint in self.hub.upstream.endpoints
+        return self.hub.keeps(self.lease.connection.endpoint)
 
     def probe_answered(self) -> None:
         """The server has given its sign of life."""
