@@ -8,7 +8,8 @@ from ambassador.protocols.redis.options import RedisListenerOptions
 from ambassador.wire.redis.commands import Code, Command, classify
 from ambassador.wire.redis.policy import Policy
 
-_SEEN_THROUGH = frozenset({Code.MULTI, Code.EXEC, Code.DISCARD, Code.WATCH, Code.UNWATCH, Code.BLOCKING})
+_SEEN_THROUGH = frozenset({Code.MULTI, Code.EXEC, Code.DISCARD, Code.UNWATCH})
+_WITH_KEYS = frozenset({Code.WATCH, Code.BLOCKING})
 
 
 class Rules:
@@ -20,6 +21,7 @@ class Rules:
 
     def __init__(self, options: RedisListenerOptions) -> None:
         self._open = not (options.allow or options.deny or options.keys or options.read_only)
+        self._any_key = not options.keys
         self.policy = Policy(options.allow, options.deny, read_only=options.read_only, keys=options.keys)
         self.classes: dict[bytes, int] = {}
         self._table: Mapping[bytes, Command] = {}
@@ -45,4 +47,6 @@ class Rules:
 
         Of the classes that clients use all the time; scripts have sub-commands, which a policy may name.
         """
+        if code in _WITH_KEYS:
+            return self._any_key
         return code in _SEEN_THROUGH or (code == Code.SCRIPT and self._open)

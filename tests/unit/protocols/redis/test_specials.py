@@ -311,6 +311,19 @@ async def test_what_the_rules_forbid_never_reaches_the_server(either: Table, fak
     assert [words[0] for words in fake.heard if words[0] in {b"SET", b"INCR", b"GET"}] == [b"SET", b"GET"]
 
 
+@pytest.mark.parametrize("words", ["BLPOP other 0.01", "WATCH other", "WATCH mine:a other"])
+async def test_rules_about_keys_hold_for_whoever_has_a_connection_of_its_own_at_once(
+    either: Table, fake: FakeRedis, words: str
+) -> None:
+    either.allow(keys=["mine:"])
+    guest = await either.guest()
+    await guest.ask("MULTI", "DISCARD")
+    assert (await guest.ask(words)).startswith(b"-NOPERM")
+    await guest.ask("WATCH mine:a")
+    assert (await guest.ask(words)).startswith(b"-NOPERM")
+    assert fake.asked(*words.split()) == 0
+
+
 async def test_in_resp2_a_subscriber_may_say_little(table: Table, fake: FakeRedis) -> None:
     guest = await table.guest()
     await guest.ask("SUBSCRIBE c")

@@ -1,0 +1,59 @@
+"""Settings of the protocol."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from ambassador.protocols.redis.options import RedisListenerOptions, RedisUpstreamOptions
+
+
+def test_everything_at_an_upstream_has_a_default() -> None:
+    options = RedisUpstreamOptions()
+    assert (options.mode, options.connections, options.idle, options.idle_timeout) == ("multiplex", 1, 32, 60.0)
+    assert (options.database, options.wait, options.retry_reads) == (None, 10.0, False)
+    assert (options.probe, options.probe_timeout) == (5.0, 10.0)
+
+
+def test_a_listener_names_its_upstream_and_by_default_allows_all() -> None:
+    options = RedisListenerOptions(upstream="cache")
+    assert (options.allow, options.deny, options.keys, options.read_only) == ((), (), (), False)
+    with pytest.raises(ValidationError, match="required"):
+        RedisListenerOptions.model_validate({})
+
+
+def test_one_word_need_not_be_a_list() -> None:
+    options = RedisListenerOptions.model_validate({"upstream": "c", "allow": "@read", "deny": ["A", "B"], "keys": "k:"})
+    assert (options.allow, options.deny, options.keys) == (("@read",), ("A", "B"), ("k:",))
+
+
+def test_durations_are_written_as_everywhere() -> None:
+    options = RedisUpstreamOptions.model_validate({"wait": "0s", "probe": "100ms", "idle_timeout": "2m"})
+    assert (options.wait, options.probe, options.idle_timeout) == (0.0, 0.1, 120.0)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"mode": "transaction"},
+        {"connections": 0},
+        {"connections": 65},
+        {"idle": -1},
+        {"database": -1},
+        {"wait": "-1s"},
+        {"probe": 0},
+        {"retry_reads": "maybe"},
+        {"databse": 1},
+    ],
+)
+def test_what_cannot_be_meant_at_an_upstream_is_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        RedisUpstreamOptions.model_validate(settings)
+
+
+@pytest.mark.parametrize("settings", [{"allow": ""}, {"allow": ["x" * 65]}, {"keys": [""]}, {"upstrem": "c"}])
+def test_what_cannot_be_meant_at_a_listener_is_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        RedisListenerOptions.model_validate({"upstream": "c", **settings})
