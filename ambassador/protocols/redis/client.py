@@ -35,6 +35,9 @@ HEAVY = 10.0
 GOODBYE = 5.0
 """Seconds that a client which has ended its side is owed its last replies."""
 
+MOST_OVERHEARD = 65536
+"""Most bytes that a client may say behind a command that blocks it before nothing more is read from it."""
+
 
 class Conversation(Seat, Link):
     """A client from its first command on. It is its stream's sink, and the session's link."""
@@ -182,10 +185,16 @@ class Conversation(Seat, Link):
     def _steer(self) -> None:
         if self._end is not None:
             return
-        if self.halted or self._choked:
+        # Who waits for what may never come is listened to, or nobody would notice that it has gone.
+        overhears = bool(self.state.blocking) and len(self.kept) < MOST_OVERHEARD
+        if self._choked or (self.halted and not overhears):
             self.stream.pause_reading()
         else:
             self.stream.resume_reading()
+
+    def overheard(self) -> None:
+        """See `Asking`."""
+        self._steer()
 
     async def settled(self) -> None:
         """Wait until the client is owed nothing."""

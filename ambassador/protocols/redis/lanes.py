@@ -335,6 +335,7 @@ class Asking(Taker):
         self.count += len(chunk)
         if self.halted:
             self.kept += chunk
+            self.overheard()
         else:
             self._walk_on(chunk)
 
@@ -431,6 +432,9 @@ class Asking(Taker):
 
     def emptied(self) -> None:
         """Nothing is owed any more."""
+
+    def overheard(self) -> None:
+        """Something came though it is halted."""
 
     def burdened(self) -> None:
         """A large reply is on its way."""
