@@ -48,7 +48,7 @@ check: ## format, lint, types, import contracts
 
 fuzz: ## garbage for every wire machine, far more of it than in `make test` (FUZZ=5000000 mutations)
 	$(ready) test
-	@FUZZ=$(FUZZ) exec .venv/bin/python -m pytest tests/fuzz --timeout 7200 $(ARGS)
+	@FUZZ=$(FUZZ) exec .venv/bin/python -m pytest tests/fuzz tests/e2e/redis/test_equivalence.py --timeout 7200 $(ARGS)
 
 bench: ## side by side with the peers: CPU, memory (ARGS="postgres" or "redis --short": a part)
 	$(ready) bench
