@@ -16,9 +16,10 @@ cdef class Flow(Taker):
 
     cpdef take(self, bytes chunk)
     cpdef _received(self, bytes chunk)
-    @cython.locals(data=bytes)
+    @cython.locals(data=bytes, taker=Taker)
     cpdef _decrypt(self, Engine engine, Py_ssize_t size)
     cpdef _route(self)
+    @cython.locals(taker=Taker)
     cpdef _more(self)
     cpdef _steer(self)
     cpdef _end_reading(self)

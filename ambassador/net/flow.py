@@ -229,7 +229,8 @@ class Flow(Taker):
                 if not data:
                     self._end_reading()
                     break
-                self._deliver.take(data)
+                taker = self._deliver  # held while it works, see `Transport.ready`
+                taker.take(data)
                 if len(data) < size and not incoming.pending:
                     break  # the record was read to its end, and there is no other
                 size = RECORD + 1
@@ -253,7 +254,8 @@ class Flow(Taker):
         self._full = self._sink is None and len(self._buffer) >= self._limit
         if self._sink is not None and self._buffer and not self._held:
             data, self._buffer = self._buffer, b""
-            self._deliver.take(data)
+            taker = self._deliver
+            taker.take(data)
         if self._engine is not None and self._engine.ready:
             self._decrypt(self._engine, RECORD + 1)
         self._route()

@@ -17,7 +17,7 @@ cdef class Transport(Descriptor):
     cdef public Taker taker
     cdef public Py_ssize_t most
 
-    @cython.locals(data=bytes, most=Py_ssize_t)
+    @cython.locals(data=bytes, most=Py_ssize_t, taker=Taker)
     cpdef ready(self, unsigned int events)
     cpdef failed(self, error)
     @cython.locals(count=Py_ssize_t)

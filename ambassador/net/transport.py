@@ -140,7 +140,9 @@ class Transport(Descriptor):
             if data:
                 if len(data) == most or events & DOUBTFUL:
                     self._rearm()
-                self.taker.take(data)
+                # Held while it works: it may have another put in its place, and compiled code holds nothing by itself.
+                taker = self.taker
+                taker.take(data)
             elif data is not None:
                 self._ended()
         if events & WRITABLE and self._watched & WRITE:
@@ -280,7 +282,8 @@ class Transport(Descriptor):
                 if data is None:
                     break
                 if data:
-                    self.taker.take(data)
+                    taker = self.taker
+                    taker.take(data)
                 elif isinstance(error, BrokenPipeError):  # FIN came, and then the reset
                     self._ended()
                 else:  # no FIN: having told its error, the kernel says "end" for what is missing

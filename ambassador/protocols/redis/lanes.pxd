@@ -7,7 +7,6 @@ from ambassador.wire.redis.requests cimport Requests
 
 
 @cython.final
-@cython.no_gc
 @cython.freelist(256)
 cdef class Run:
     cdef public Asking client
@@ -28,7 +27,7 @@ cdef class Line(Taker):
     cdef public Replies walk
     cdef public Py_ssize_t owed
     cdef public unsigned long long count
-    cdef public bint open, choked, raw, remembers
+    cdef public bint gone, open, choked, raw, remembers
     cdef bytes _held
     cdef bint _flowing, _unasked
     cdef Py_ssize_t _flowed

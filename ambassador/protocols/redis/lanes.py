@@ -87,6 +87,7 @@ class Line(Taker):
         listener: takes what the server says unasked; of shared lines nobody.
         owed: replies missing; `first` to `last` are the runs they are owed in.
         count: bytes received from the server.
+        gone: it has been given up; nothing that still comes is looked at.
         open: whether clients may ask. A line that is closed to them still delivers what it owes.
         choked: too much is unsent; clients should wait.
         remembers: runs keep their requests, for the case that they must be asked again.
@@ -94,8 +95,8 @@ class Line(Taker):
     """
 
     __slots__ = (
-        "_flowed", "_flowing", "_held", "_since", "_unasked", "choked", "count", "first", "last", "listener", "open",
-        "owed", "raw", "remembers", "to", "walk",
+        "_flowed", "_flowing", "_held", "_since", "_unasked", "choked", "count", "first", "gone", "last", "listener",
+        "open", "owed", "raw", "remembers", "to", "walk",
     )  # fmt: skip
 
     def __init__(self, to: Taker, walk: Replies, listener: Taker = NOWHERE) -> None:
@@ -106,6 +107,7 @@ class Line(Taker):
         self.last: Run | None = None
         self.owed = 0
         self.count = 0
+        self.gone = False
         self.open = True
         self.choked = False
         self.raw = False
@@ -158,7 +160,7 @@ class Line(Taker):
         start = 0
         walk = self.walk
         now = self._since = ticks()
-        while start < size:
+        while start < size and not self.gone:
             run = self.first
             want = 1 if run is None else run.count
             walk.each_push = run is not None and run.apart
@@ -253,7 +255,7 @@ class Line(Taker):
                     kind = run.kinds[at]
                     run.kinds[at] = FAILED
                 client.metrics[kind].error += 1
-        if run.count == 0:
+        if run.count == 0 and not self.gone:
             self.first = run.after
             if run.after is None:
                 self.last = None
