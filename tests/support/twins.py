@@ -29,6 +29,11 @@ def _load(name: str, path: Path) -> ModuleType:
 @cache
 def source_of(module: ModuleType) -> ModuleType:
     """A module as it is written, with its constants, which a compiled one keeps to itself."""
+    return load_source(module)
+
+
+def load_source(module: ModuleType) -> ModuleType:
+    """The same, made anew upon the modules that are there now."""
     assert module.__file__ is not None
     path = Path(module.__file__)
     return _load(module.__name__, path.with_name(f"{path.name.partition('.')[0]}.py"))

@@ -16,8 +16,9 @@ from ambassador.net.relay import End
 from ambassador.net.taker import NOWHERE, Taker
 from ambassador.protocols.base import Downstream, Link
 from ambassador.protocols.redis import specials, subscriptions
-from ambassador.protocols.redis.lanes import PLAIN, Line
+from ambassador.protocols.redis.lanes import PLAIN
 from ambassador.protocols.redis.line import LOST, ServerLine, words_for
+from ambassador.protocols.redis.owing import Line
 from ambassador.protocols.redis.seat import Refusing, Seat
 from ambassador.protocols.redis.shared import SharedLine
 from ambassador.protocols.redis.state import FORWARDED
@@ -251,6 +252,7 @@ class Conversation(Seat, Link):
         lasting = self.pin is not None and not self.state.dedicated
         self.watched = lasting or self._ended or self.leaving is not None
         self.show_credential()
+        self.leave_pin()
         self._unstall()
         self._consider()
 

@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING
 from ambassador.errors import AmbassadorError, CredentialError, Reason, UpstreamError
 from ambassador.kit.clock import SYSTEM, Clock
 from ambassador.kit.tasks import Tasks
-from ambassador.protocols.redis.lanes import Run
 from ambassador.protocols.redis.line import PrivateLine, ServerLine, broken_protocol, excuse, words_for
 from ambassador.protocols.redis.login import login_to
+from ambassador.protocols.redis.moving import Moving
 from ambassador.protocols.redis.options import RedisUpstreamOptions
+from ambassador.protocols.redis.owing import Run
 from ambassador.protocols.redis.shared import SharedLine, resume
 from ambassador.protocols.redis.slot import LONGEST_PAUSE, Slot, Way, is_permanent, pauses
 from ambassador.protocols.redis.state import Pin
 from ambassador.telemetry import logs
+from ambassador.upstreams.balance import ReadFrom
 from ambassador.upstreams.endpoint import Endpoint
 from ambassador.upstreams.pool import State
 from ambassador.upstreams.upstream import Lease, Login, Upstream
@@ -46,6 +48,7 @@ class Hub:
     Attributes:
         trouble: why the last try to open a connection failed; None once one succeeded.
         unused_since: when its last client left.
+        live: all open connections, those included that only deliver what they still owe.
     """
 
     def __init__(self, upstream: Upstream, clock: Clock = SYSTEM) -> None:
@@ -61,6 +64,8 @@ class Hub:
         self.closed = False
         self.clients: set[Conversation] = set()
         self.unused_since = clock.now()
+        self.live: set[ServerLine] = set()
+        self.moving = Moving(self)
         self._slots: dict[Way, list[Slot]] = {}
         self._turn = 0
         self._idle: dict[Way, deque[PrivateLine]] = {}
@@ -114,13 +119,14 @@ class Hub:
         until = self.clock.now() + wait
         backoff = pauses()
         while True:
+            seen = self.moving.changes
             try:
                 line = PrivateLine(self, await self.lease(way), *way)
             except (UpstreamError, CredentialError) as error:
                 self.trouble = error
                 if self.clock.now() >= until or (isinstance(error, UpstreamError) and is_permanent(error)):
                     raise
-                await self.clock.sleep(min(backoff.next(), max(0.0, until - self.clock.now())))
+                await self.moving.pause(min(backoff.next(), max(0.0, until - self.clock.now())), seen)
             else:
                 line.begin()
                 self._lent.add(line)
@@ -143,7 +149,8 @@ class Hub:
     async def lease(self, way: Way) -> Lease:
         """A new logged-in connection; raises as `Upstream.lease`."""
         protocol, database = way
-        lease = await self.reach(login_to(protocol, self.database(database), learn=self._commands is None))
+        login = login_to(protocol, self.database(database), learn=self._commands is None)
+        lease = await self.reach(login)
         if self._commands is None:
             self._commands = lease.connection.facts.commands or BUILT_IN
         if self.closed:
@@ -153,7 +160,7 @@ class Hub:
 
     async def reach(self, login: Login) -> Lease:
         """A connection to whichever server will do; raises as `Upstream.lease`."""
-        return await self.upstream.lease(login)
+        return await self.upstream.lease(login, read_from=self.read_from)
 
     def keeps(self, endpoint: Endpoint) -> bool:
         """Whether there is still what listens there."""
@@ -163,6 +170,11 @@ class Hub:
     def commands(self) -> Mapping[bytes, Command]:
         """The server's table of commands; ours before the first login, and where it will not tell."""
         return BUILT_IN if self._commands is None else self._commands
+
+    @property
+    def read_from(self) -> ReadFrom:
+        """Which role of server will do."""
+        return self.options.read_from or "primary"
 
     @property
     def username(self) -> bytes:
@@ -208,6 +220,7 @@ class Hub:
 
     def line_gone(self, line: ServerLine) -> None:
         """It is closed, for whatever reason."""
+        self.live.discard(line)
         if isinstance(line, PrivateLine):
             self._lent.discard(line)
             kept = self._idle.get((line.protocol, line.database))
@@ -248,9 +261,8 @@ class Hub:
                 resume(run, line)
 
     def demoted(self, line: ServerLine) -> None:
-        """The server has become a replica: the next commands look for the primary."""
-        if line.open and isinstance(line, SharedLine):
-            line.retire()
+        """The server says it is a replica: the next commands look for the primary."""
+        self.moving.demoted(line)
 
     def disguise(self, error: bytes, client: Conversation) -> bytes:
         """An error reply without the name of the user we log in as, which is nobody's business."""
@@ -271,14 +283,13 @@ class Hub:
         """End everything now."""
         self.closed = True
         self._unsubscribe()
+        self.moving.close()
         for line in self._lines():
             line.drop()
         await self.tasks.stop(LAST_MOMENTS)
 
     def _lines(self) -> list[ServerLine]:
-        shared = [slot.line for slots in self._slots.values() for slot in slots if slot.line is not None]
-        idle = [line for kept in self._idle.values() for line in kept]
-        return [*shared, *idle, *self._lent]
+        return list(self.live)
 
     @property
     def owed(self) -> int:
@@ -314,6 +325,9 @@ class Hub:
             for slots in tuple(self._slots.values()):
                 for slot in slots:
                     self._look_at(slot, now)
+            for live in tuple(self.live):
+                if isinstance(live, SharedLine) and not live.open:
+                    self._probe(live, now)  # who waits for its last replies shall not wait for ever
             for kept in tuple(self._idle.values()):
                 for line in tuple(kept):
                     if now - line.idle_since >= self.options.idle_timeout or not line.endpoint_stays:
@@ -321,11 +335,15 @@ class Hub:
 
     def _look_at(self, slot: Slot, now: float) -> None:
         line = slot.line
-        if line is None:
+        if line is None or not line.open:
             return
         if not line.endpoint_stays:
             slot.renew(self.options.wait)
-        elif line.probed_at is not None:
+        else:
+            self._probe(line, now)
+
+    def _probe(self, line: SharedLine, now: float) -> None:
+        if line.probed_at is not None:
             if line.count != line.heard:
                 line.heard, line.probed_at = line.count, now  # it speaks, if only to others yet
             elif now - line.probed_at >= self.options.probe_timeout:

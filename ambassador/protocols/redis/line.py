@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, cast
 from ambassador.errors import AmbassadorError, Reason, UpstreamError
 from ambassador.net.gather import Gathering
 from ambassador.net.taker import NOWHERE, Taker
-from ambassador.protocols.redis.lanes import FAILED, Asking, Line, Run
 from ambassador.protocols.redis.login import ServerFacts
+from ambassador.protocols.redis.owing import FAILED, Creditor, Line, Run
+from ambassador.upstreams.endpoint import Endpoint
+from ambassador.upstreams.pool import State
 from ambassador.upstreams.upstream import Lease
 from ambassador.wire.redis.login import auth_request
 from ambassador.wire.redis.messages import OK, Protocol, error, error_word, request
@@ -67,6 +69,8 @@ class ServerLine(Line):
 
     Attributes:
         version: of the credential it has shown last.
+        since: when it was opened.
+        misplaced: the server has turned out not to be what is wanted.
         busy_since: for the watch over silent servers: when the probe under way was asked; None without one.
     """
 
@@ -81,7 +85,8 @@ class ServerLine(Line):
         self.protocol = protocol
         self.database = database
         self.version = lease.connection.credential_version
-        self.gone = False
+        self.since = hub.clock.now()
+        self.misplaced = False
         self.heard = 0
         self.probed_at: float | None = None
         self._stalled: list[Callable[[], None]] = []
@@ -98,9 +103,19 @@ class ServerLine(Line):
         return self
 
     @property
+    def endpoint(self) -> Endpoint:
+        """Where it is connected to, and as what that was known at the time."""
+        return self.lease.connection.endpoint
+
+    @property
     def endpoint_stays(self) -> bool:
-        """Whether the upstream still has the endpoint it is connected to."""
-        return self.hub.keeps(self.lease.connection.endpoint)
+        """Whether the upstream still has the endpoint it is connected to, and it is what is wanted."""
+        return not self.misplaced and self.hub.keeps(self.endpoint)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody uses it."""
+        return False
 
     def probe_answered(self) -> None:
         """The server has given its sign of life."""
@@ -108,6 +123,7 @@ class ServerLine(Line):
 
     def begin(self) -> None:
         """Listen to the server from now on."""
+        self.hub.live.add(self)
         self.stream.pour(self)
 
     # ---- asking for ourselves
@@ -215,6 +231,7 @@ class ServerLine(Line):
             return LOGGED_OUT
         if word == "READONLY":
             self.hub.demoted(self)
+            run.client.watched = True  # it may have to move, once it is owed nothing
         return self.hub.disguise(error, cast("Conversation", run.client))
 
     def retire(self) -> None:
@@ -226,15 +243,21 @@ class PrivateLine(ServerLine):
     """Lent to one client at a time.
 
     Attributes:
-        holder: is told when the server goes away.
+        holder: is told when the server goes away; `moved` when it should be left as soon as that can be.
         soiled: it has a state that the next client must not find; it is closed and not lent again.
     """
 
     def __init__(self, hub: Hub, lease: Lease, protocol: Protocol, database: int) -> None:
         super().__init__(hub, lease, protocol, database, gathers=False)
         self.holder: Callable[[], None] | None = None
+        self.moved: Callable[[], None] | None = None
         self.soiled = False
         self.idle_since = 0.0
+
+    @property
+    def is_idle(self) -> bool:
+        """See `ServerLine`: it is kept for the next client."""
+        return self.lease.connection.state is State.IDLE
 
     def retire(self) -> None:
         """See `ServerLine`: its holder goes on with it, and nobody after it."""
@@ -279,7 +302,7 @@ def excuse(run: Run, words: bytes) -> None:
         client.emptied()
 
 
-def _count_errors(run: Run, client: Asking) -> None:
+def _count_errors(run: Run, client: Creditor) -> None:
     done = run.total - run.count
     if run.kinds is None:
         client.metrics[run.kind].ok += done - run.errors

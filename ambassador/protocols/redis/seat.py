@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from ambassador.errors import ClientError, Reason, UpstreamError
 from ambassador.net.taker import NOWHERE, Taker
-from ambassador.protocols.redis.lanes import PLAIN, Asking, Line, Run
+from ambassador.protocols.redis.lanes import PLAIN, Asking
 from ambassador.protocols.redis.line import Answer, PrivateLine
+from ambassador.protocols.redis.owing import Creditor, Line, Run
 from ambassador.protocols.redis.state import FORWARDED, Pin, State
 from ambassador.wire.redis.commands import Kind, kind_of
 from ambassador.wire.redis.login import Pairs
@@ -43,7 +44,7 @@ class Refusing(Line):
         super().__init__(NOWHERE, Replies())
         self._answer = answer
 
-    def ask(self, client: Asking, data: bytes, walk: Requests) -> None:  # noqa: ARG002 - nothing is sent
+    def ask(self, client: Creditor, data: bytes, walk: Requests) -> None:  # noqa: ARG002 - nothing is sent
         """See `Line`."""
         for _ in range(walk.count):
             self._answer(walk.kind)
@@ -152,6 +153,7 @@ class Seat(Asking):
         self.streaming = True
         line.listener = self.to
         line.holder = self.pin_lost
+        line.moved = self.leave_pin
         self.state.why = why
         self.hub.pinned(why)
         self.state.credential_due = self.hub.is_stale(line)
@@ -166,6 +168,7 @@ class Seat(Asking):
         pin.soiled = pin.soiled or soiled
         self.streaming = False
         pin.listener = NOWHERE
+        pin.moved = None
         pin.stream.resume_reading()
         self.line = self.hub.ready(self.way)
         self.hub.give_back(pin)
@@ -294,6 +297,16 @@ class Seat(Asking):
             return
         state.credential_due = False
         pin.reauthenticate(credential)
+
+    def leave_pin(self) -> None:
+        """Go from a server that is not what is wanted any more, as soon as nothing is lost by it."""
+        pin = self.pin
+        if pin is None or pin.endpoint_stays:
+            return
+        if self.owed or self.is_midway or not self.state.leaves_nothing:
+            self.watched = True
+        else:
+            pin.drop()
 
     def swallow(self, words: bytes) -> None:
         """Throw away the request under way, and answer it so."""

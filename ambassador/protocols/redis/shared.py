@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, cast
 
 from ambassador.net.taker import NOWHERE
-from ambassador.protocols.redis.lanes import Asking, Run
 from ambassador.protocols.redis.line import ServerLine
+from ambassador.protocols.redis.owing import Creditor, Run
 from ambassador.upstreams.pool import State
 from ambassador.upstreams.upstream import Lease
 from ambassador.wire.redis.commands import Kind
@@ -37,7 +37,7 @@ class SharedLine(ServerLine):
         super().__init__(hub, lease, protocol, database, gathers=True)
         lease.move(State.SHARED)
         self.remembers = True
-        self._slow: set[Asking] = set()
+        self._slow: set[Creditor] = set()
         self._timer: asyncio.TimerHandle | None = None
 
     def retire(self) -> None:
@@ -64,7 +64,7 @@ class SharedLine(ServerLine):
 
     # ---- slow clients
 
-    def wait_for(self, client: Asking) -> None:
+    def wait_for(self, client: Creditor) -> None:
         """`client` does not read: take nothing more from the server until it does."""
         if self.gone or not self._owes(client):
             return
@@ -73,7 +73,7 @@ class SharedLine(ServerLine):
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(MOMENT, self._move_others)
 
-    def wait_no_more(self, client: Asking) -> None:
+    def wait_no_more(self, client: Creditor) -> None:
         """It reads again, or is gone."""
         if client not in self._slow:
             return
@@ -101,7 +101,7 @@ class SharedLine(ServerLine):
             for client in tuple(self._slow):
                 cast("Conversation", client).too_slow()
 
-    def _owes(self, client: Asking) -> bool:
+    def _owes(self, client: Creditor) -> bool:
         return any(run.client is client for run in self._runs())
 
     def _runs(self) -> Iterator[Run]:

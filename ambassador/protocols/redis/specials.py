@@ -47,7 +47,7 @@ _ABORTED = error("EXECABORT Transaction discarded because the connection to the 
 _OUT_OF_RANGE = "ERR DB index is out of range"
 
 _WHEN_CONFINED = frozenset({*subscriptions.GROUPS, Code.RESET})
-"""What is served here of what the server still takes from a subscriber that speaks RESP2; the rest it refuses itself."""
+"""What is served here of what a server takes from a subscriber that speaks RESP2; the rest it refuses itself."""
 
 Words = list[bytes]
 Serve = Callable[["Conversation", int, Words], Awaitable[None]]

@@ -7,8 +7,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from ambassador.errors import ClientError, CredentialError, Reason, UpstreamError
-from ambassador.protocols.redis.lanes import Run
 from ambassador.protocols.redis.line import Answer
+from ambassador.protocols.redis.owing import Run
 from ambassador.protocols.redis.state import Pin
 from ambassador.wire.redis.commands import Code, Kind
 from ambassador.wire.redis.messages import request

@@ -31,8 +31,10 @@ from ambassador.wire.redis.commands import Kind
 from ambassador.wire.redis.messages import Decoder, Short, request
 from tests.support.fake_redis import FakeRedis
 from tests.support.house import until
+from tests.support.redis_lanes import Bench, Halves, halves
 from tests.support.secrets import canary
 from tests.support.streams import stream_pair
+from tests.support.twins import TWINS
 from tests.support.valkey import ValkeyServer, new_account
 
 CREDENTIAL = "cache"
@@ -304,3 +306,17 @@ class Asked(Check):
 
 
 __all__ = ["EVERYONE", "PATIENCE", "USER", "Asked", "Guest", "MakeTable", "Table", "pack", "until"]
+
+
+@pytest.fixture(params=TWINS)
+def module(request: pytest.FixtureRequest) -> Halves:
+    """Both halves of the hot path, as they are written and as they are compiled."""
+    return halves(request.param)
+
+
+@pytest.fixture
+def bench(module: Halves, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """A line with a clock that the test moves."""
+    made = Bench(module)
+    monkeypatch.setattr(module.owing, "ticks", lambda: made.now)
+    return made
