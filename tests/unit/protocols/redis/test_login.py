@@ -1,0 +1,154 @@
+"""The server's side: the login in the credential's name, and what it learns."""
+
+from __future__ import annotations
+
+import asyncio
+from unittest import mock
+
+import pytest
+
+from ambassador.errors import Reason, UpstreamError
+from ambassador.protocols.redis import login as login_module
+from ambassador.protocols.redis.login import NAME, ServerFacts, login_to
+from ambassador.upstreams.upstream import Attempt
+from ambassador.wire.redis.commands import BUILT_IN, Code, classify
+from ambassador.wire.redis.messages import array, bulk, integer
+from tests.support.fake_redis import FakeRedis
+from tests.unit.protocols.redis.conftest import PATIENCE, MakeTable, Table
+
+
+async def learned(table: Table, protocol: int = 2, database: int = 0, *, learn: bool = False) -> ServerFacts:
+    """What a login learns."""
+    async with asyncio.timeout(PATIENCE):
+        lease = await table.upstream.lease(login_to(protocol, database, learn=learn))  # type: ignore[arg-type]  # 2 or 3
+    facts: ServerFacts = lease.connection.facts
+    lease.release()
+    await lease.stream.wait_closed(5)
+    return facts
+
+
+async def refused(table: Table, database: int = 0) -> UpstreamError:
+    with pytest.raises(UpstreamError) as caught:
+        await learned(table, 2, database)
+    return caught.value
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+async def test_a_login_shows_the_credential_and_chooses_what_was_wished(
+    make_table: MakeTable, fake: FakeRedis, password: str, protocol: int
+) -> None:
+    fake.user("app", password)
+    facts = await learned(make_table(password=password), protocol, 5)
+    assert facts.hello is not None
+    assert dict(facts.hello)[b"proto"] == protocol
+    assert facts.commands is None
+    assert fake.heard == [
+        [b"AUTH", b"app", password.encode()],
+        [b"HELLO", b"%d" % protocol],
+        [b"SELECT", b"5"],
+        [b"CLIENT", b"SETNAME", NAME.encode()],
+    ]
+
+
+async def test_without_a_credential_none_is_shown(table: Table, fake: FakeRedis) -> None:
+    await learned(table)
+    assert fake.asked("AUTH") == 0
+
+
+async def test_a_server_without_hello_lets_in_too_and_tells_nothing(table: Table, fake: FakeRedis) -> None:
+    fake.old()
+    assert await learned(table) == ServerFacts(None, None)
+
+
+async def test_a_wrong_password_and_an_unknown_database_are_told_apart(
+    make_table: MakeTable, fake: FakeRedis, password: str
+) -> None:
+    fake.user("app", "another")
+    error = await refused(make_table(password=password))
+    assert (error.reason, error.code) == (Reason.UPSTREAM_LOGIN_REFUSED, "WRONGPASS")
+    fake.user("app", password)
+    error = await refused(make_table(password=password), database=99)
+    assert (error.reason, error.code) == (Reason.UPSTREAM_REJECTED, "SELECT")
+
+
+@pytest.mark.parametrize("moment", ["HELLO", "COMMAND"])
+async def test_a_server_that_closes_meanwhile_says_so(table: Table, fake: FakeRedis, moment: str) -> None:
+    fake.on(moment, act="close")
+    with pytest.raises(UpstreamError, match="closed the connection") as caught:
+        await learned(table, learn=True)
+    assert caught.value.reason is Reason.UPSTREAM_CLOSED
+
+
+async def test_more_than_was_asked_for_is_a_fault_of_the_server(table: Table, fake: FakeRedis) -> None:
+    fake.on("CLIENT", raw=b"+OK\r\n+AND MORE\r\n")
+    error = await refused(table)
+    assert error.reason is Reason.UPSTREAM_BAD_MESSAGE
+    assert "more than it was asked" in str(error)
+
+
+# ---- the table of commands
+
+
+async def test_a_server_that_does_not_tell_its_commands_is_no_worse(table: Table, fake: FakeRedis) -> None:
+    assert (await learned(table, learn=True)).commands is None
+
+
+async def test_a_table_is_read_however_it_comes(table: Table, fake: FakeRedis) -> None:
+    flags = array([bulk(b"readonly")])
+    entries = [
+        array([bulk(b"cmd%d" % number), integer(2), flags, integer(1), integer(1), integer(1)])
+        for number in range(3000)
+    ]
+    fake.on("COMMAND", raw=array(entries))
+    commands = (await learned(table, learn=True)).commands
+    assert commands is not None
+    assert len(commands) == 3000
+    assert classify(commands)[b"CMD7"] == 0
+
+
+async def test_a_table_without_end_is_given_up(table: Table, fake: FakeRedis, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(login_module, "TABLE_BYTES", 1000)
+    fake.on("COMMAND", raw=b"*1000\r\n" + b"$100\r\n" + b"x" * 2000)
+    with pytest.raises(UpstreamError, match="without end"):
+        await learned(table, learn=True)
+
+
+async def test_a_real_server_tells_of_everything(real: Table) -> None:
+    commands = (await learned(real, 3, learn=True)).commands
+    assert commands is not None
+    assert {b"GET", b"HELLO", b"XREADGROUP"} <= commands.keys()
+    assert len(commands) > 0.8 * len(BUILT_IN)
+    assert classify(commands)[b"BLPOP"] == Code.BLOCKING
+
+
+# ---- where a password may be shown
+
+
+@pytest.mark.parametrize(
+    ("where", "settings", "tls", "allowed"),
+    [
+        ("127.0.0.1", {}, False, True),
+        ("unix", {}, False, True),
+        ("10.0.0.1", {}, False, False),
+        ("10.0.0.1", {}, True, True),
+        ("10.0.0.1", {"allow": True}, False, True),
+    ],
+)
+async def test_a_password_is_not_shown_to_whoever_listens(
+    where: str, settings: dict[str, bool], tls: bool, allowed: bool
+) -> None:
+    attempt = mock.create_autospec(Attempt, instance=True)
+    attempt.tls = object() if tls else None
+    attempt.start_tls = mock.AsyncMock()
+    attempt.stream = mock.Mock(tls=object() if tls else None)
+    attempt.stream.read = mock.AsyncMock(return_value=b"")
+    attempt.endpoint = mock.Mock()
+    attempt.endpoint.address = mock.Mock(is_unix=where == "unix", is_loopback=where == "127.0.0.1")
+    attempt.settings = mock.Mock(allow_cleartext_password=settings.get("allow", False))
+    attempt.credential = mock.Mock(username="app")
+    attempt.credential.password.reveal.return_value = b"secret"
+    with pytest.raises(UpstreamError) as caught:
+        await login_to(2, 0)(attempt)
+    assert caught.value.reason is (Reason.UPSTREAM_CLOSED if allowed else Reason.UPSTREAM_UNSUPPORTED)
+    assert attempt.stream.write.called is allowed
+    assert attempt.start_tls.await_count == int(tls)
