@@ -254,7 +254,7 @@ async def stack() -> AsyncIterator[AsyncExitStack]:
 
 
 @pytest.fixture
-def make_table(stack: AsyncExitStack, fake: FakeRedis) -> MakeTable:
+def make_table(fake: FakeRedis, stack: AsyncExitStack) -> MakeTable:
     """Makes an upstream before the fake, and its hub; the words are the upstream's options."""
 
     def make(*, port: int = 0, clock: Clock = SYSTEM, **options: Any) -> Table:
@@ -270,7 +270,7 @@ async def table(make_table: MakeTable) -> Table:
 
 
 @pytest.fixture
-async def real(stack: AsyncExitStack, valkey: ValkeyServer) -> Table:
+async def real(valkey: ValkeyServer, stack: AsyncExitStack) -> Table:
     """A hub before a real Valkey, where it is a user of the test's own."""
     account = new_account(valkey)
     return Table(stack, valkey.port, user=account.name).lay(password=account.password)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ambassador.net.taker import NOWHERE
-from ambassador.protocols.redis.lanes import Line, Run
 from ambassador.protocols.redis.line import Answer
 from ambassador.protocols.redis.note import Note
+from ambassador.protocols.redis.owing import Line, Run
 from ambassador.wire.redis.replies import Replies
 
 
