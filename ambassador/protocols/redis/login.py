@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from ambassador.errors import Reason, UpstreamError
+from ambassador.protocols.redis.options import RedisUpstreamOptions
+from ambassador.upstreams.endpoint import Role
 from ambassador.upstreams.upstream import Attempt, Login
 from ambassador.wire.redis.commands import Command, parse_command_table
 from ambassador.wire.redis.login import ClientLogin, LoggedIn
@@ -27,10 +30,12 @@ class ServerFacts:
     Attributes:
         hello: the server's answer to HELLO, pairs in its order; None from a server that does not know it.
         commands: its table of commands, when it was asked for; None when it would not tell.
+        role: what it is just now; None when that was not to be learned.
     """
 
     hello: tuple[tuple[Value, Value], ...] | None
     commands: Mapping[bytes, Command] | None
+    role: Role | None = None
 
 
 def login_to(protocol: Protocol, database: int, *, learn: bool = False) -> Login:
@@ -40,10 +45,40 @@ def login_to(protocol: Protocol, database: int, *, learn: bool = False) -> Login
         if attempt.tls is not None:
             await attempt.start_tls()
         greeting = await _converse(attempt, _machine(attempt, protocol, database))
+        role = await _check_role(attempt, greeting)
         commands = await _learn(attempt) if learn else None
-        return ServerFacts(None if greeting.hello is None else tuple(greeting.hello), commands)
+        return ServerFacts(None if greeting.hello is None else tuple(greeting.hello), commands, role)
 
     return run
+
+
+def wanted_role(attempt: Attempt) -> Role | None:
+    """What the server must be: what discovery says it is, or else what the configuration asks for; None: anything."""
+    options = attempt.settings.options
+    if attempt.endpoint.role is not None or not isinstance(options, RedisUpstreamOptions):
+        return attempt.endpoint.role
+    return None if options.read_from == "prefer-replica" else options.read_from
+
+
+async def _check_role(attempt: Attempt, greeting: LoggedIn) -> Role | None:
+    """What the server is, as HELLO told, or ROLE where it knows no HELLO and it matters.
+
+    Raises:
+        UpstreamError: WRONG_ROLE, it is not what it must be.
+    """
+    wanted = wanted_role(attempt)
+    told = next((value for key, value in greeting.hello or () if key == b"role"), None)
+    if told is None and wanted is not None:
+        answer = decode(await _hear(attempt, "ROLE"))[0]
+        told = answer[0] if isinstance(answer, list) and answer else None
+    role = _ROLES.get(told) if isinstance(told, bytes) else None
+    if wanted is not None and role != wanted:
+        text = f"{attempt.endpoint} is {'of no known role' if role is None else f'a {role}'}, not the {wanted}"
+        raise UpstreamError(Reason.WRONG_ROLE, text)
+    return role
+
+
+_ROLES: Mapping[bytes, Role] = MappingProxyType({b"master": "primary", b"replica": "replica", b"slave": "replica"})
 
 
 def _machine(attempt: Attempt, protocol: Protocol, database: int) -> ClientLogin:
@@ -81,21 +116,26 @@ async def _converse(attempt: Attempt, machine: ClientLogin) -> LoggedIn:
 
 async def _learn(attempt: Attempt) -> Mapping[bytes, Command] | None:
     """The server's table of commands; None when our user may not ask for it."""
-    attempt.stream.write(request("COMMAND"))
+    data = await _hear(attempt, "COMMAND")
+    # Thousands of small values: tens of milliseconds that no client should wait for.
+    return await asyncio.to_thread(_table, data)
+
+
+async def _hear(attempt: Attempt, question: str) -> bytes:
+    """The whole answer to a command."""
+    attempt.stream.write(request(question))
     walk, pieces, size = Replies(), [], 0
-    while True:
+    while not walk.done:
         data = await attempt.stream.read()
         if not data:
-            raise UpstreamError(Reason.UPSTREAM_CLOSED, f"{attempt.endpoint} closed the connection when asked COMMAND")
+            text = f"{attempt.endpoint} closed the connection when asked {question}"
+            raise UpstreamError(Reason.UPSTREAM_CLOSED, text)
         pieces.append(data)
         size += len(data)
         if size > TABLE_BYTES:
-            raise UpstreamError(Reason.UPSTREAM_BAD_MESSAGE, f"{attempt.endpoint} answers COMMAND without end")
+            raise UpstreamError(Reason.UPSTREAM_BAD_MESSAGE, f"{attempt.endpoint} answers {question} without end")
         walk.advance(data, 0, 1)
-        if walk.done:
-            break
-    # Thousands of small values: tens of milliseconds that no client should wait for.
-    return await asyncio.to_thread(_table, b"".join(pieces))
+    return b"".join(pieces)
 
 
 def _table(answer: bytes) -> Mapping[bytes, Command] | None:

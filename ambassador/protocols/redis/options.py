@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field
 
 from ambassador.config.model import Model
 from ambassador.config.types import Duration, Timeout, UpstreamName, one_or_list
+from ambassador.upstreams.balance import ReadFrom
 
 Words = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=64)], ...], BeforeValidator(one_or_list)]
 Prefixes = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(one_or_list)]
@@ -55,6 +56,12 @@ class RedisUpstreamOptions(Model):
 
     wait: Duration = 10.0
     """How long a command waits for the server to come back, or for a connection, until it is answered by an error."""
+
+    read_from: ReadFrom | None = None
+    """Which servers to use, by their role, which each connection's server is asked for. `primary`: the one that takes
+    writes. `replica`: one that follows it. `prefer-replica`: the primary only while there is no replica. With both
+    kinds of replica clients may only read, whichever server they get. Left out, `discovery` leads to the primary, and
+    of `endpoints` any server will do. Several replicas are used evenly with `balance: random`."""
 
     retry_reads: bool = False
     """Whether commands that only read are asked once more when the server goes away before it answers."""

@@ -37,6 +37,7 @@ class Redis(Protocol):
     def __init__(self, options: Any, shared: Any) -> None:
         super().__init__(options, shared)
         self._rules = Rules(options)
+        self._reading = Rules(options.model_copy(update={"read_only": True}))
 
     @classmethod
     def make_shared(cls) -> Hubs:
@@ -53,7 +54,9 @@ class Redis(Protocol):
 
     async def relay(self, downstream: Downstream, hello: Hello, target: Target, attach: Attach) -> End:
         hub = self.shared.of(target.upstream)
-        conversation = Conversation(downstream, hub, self._rules, Principal(hello.user or "default", "redis"))
+        # A write that works or not as the weather decides which server is asked would be worse than none that works.
+        rules = self._rules if hub.read_from == "primary" else self._reading
+        conversation = Conversation(downstream, hub, rules, Principal(hello.user or "default", "redis"))
         attach(conversation, None)
         return await conversation.run()
 

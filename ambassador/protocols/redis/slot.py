@@ -83,6 +83,7 @@ class Slot:
         backoff = pauses()
         until = self._hub.clock.now() + patience
         while not self._hub.closed:
+            seen = self._hub.moving.changes
             try:
                 line = SharedLine(self._hub, await self._hub.lease(self._way), *self._way)
             except AmbassadorError as error:
@@ -95,7 +96,7 @@ class Slot:
                     self._fail(error)
                 if not self._waiting and self._hub.clock.now() >= until:
                     return
-                await self._hub.clock.sleep(backoff.next())
+                await self._hub.moving.pause(backoff.next(), seen)
             else:
                 self._put(line)
                 # A new credential may have come while this one was being shown.
