@@ -207,6 +207,7 @@ class Seat(Asking):
         elif self.line is not None:
             run = Run(self, self.outlet, 1)
             run.kind = code
+            run.asked = data if self.line.remembers else None
             self.line.append(run)
             self.line.to.take(data)
 

@@ -1,0 +1,165 @@
+"""A shared connection: one that does not read holds up nobody, and what only reads may be asked once more."""
+
+from __future__ import annotations
+
+import pytest
+
+from ambassador.errors import Reason
+from ambassador.protocols.redis import shared
+from ambassador.protocols.redis.line import LOST
+from ambassador.protocols.redis.shared import SharedLine
+from ambassador.upstreams.pool import State
+from tests.support.fake_redis import FakeRedis
+from tests.unit.protocols.redis.conftest import Guest, MakeTable, Table, until
+
+OK = b"+OK\r\n"
+NULL = b"$-1\r\n"
+PONG = b"+PONG\r\n"
+
+
+@pytest.fixture
+async def slow(table: Table, fake: FakeRedis, monkeypatch: pytest.MonkeyPatch) -> Guest:
+    """A client that has asked for something and does not read the answer, which is on its way."""
+    monkeypatch.setattr(shared, "MOMENT", 0.01)
+    fake.on("GET", "large", act="wait")
+    guest = await table.guest()
+    guest.say("GET large")
+    await until("the server to hear of it", lambda: fake.asked("GET", "large") == 1)
+    guest.talk.pause()
+    return guest
+
+
+async def test_a_new_one_is_shared_and_goes_when_it_owes_nothing(table: Table, fake: FakeRedis) -> None:
+    line = await table.hub.shared((2, 0))
+    assert (table.count(State.SHARED), line.open, line.remembers) == (1, True, True)
+    line.retire()
+    assert (line.open, line.gone) == (False, False)
+    await until("it to be gone", lambda: line.gone)
+
+
+async def test_whoever_is_behind_a_slow_client_is_moved_and_answered(
+    table: Table, fake: FakeRedis, slow: Guest
+) -> None:
+    other, third = await table.guest(), await table.guest()
+    other.say("GET a", "GET b")
+    third.say("GET c")
+    await until("both to have asked", lambda: table.hub.owed >= 4)
+    line = slow.talk.line
+    assert isinstance(line, SharedLine)
+    # The first connection is stuck at the slow client's answer, as if it were too long to be sent.
+    assert await other.hear() + await other.hear() + await third.hear() == NULL * 3
+    assert fake.accepted == 2
+    assert line.owed == 4, "what was asked there first comes for nobody"
+    slow.talk.resume()
+    fake.release()
+    assert await slow.hear() == NULL
+    await until("the first one to be gone", lambda: line.gone)
+    assert await other.ask("PING") == PONG
+    assert other.counts == {"READ": (2, 0), "OTHER": (1, 0)}
+
+
+async def test_whoever_may_have_changed_something_waits_but_not_for_long(
+    table: Table, fake: FakeRedis, slow: Guest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared, "PATIENCE", 0.02)
+    other = await table.guest()
+    other.say("GET a", "SET a 1", "GET a")
+    fake.release()
+    end = await slow.end()
+    assert (end.reason, end.by) == (Reason.SLOW_CLIENT, "client")
+    assert [await other.hear() for _ in range(3)] == [NULL, OK, b"$1\r\n1\r\n"]
+    assert fake.asked("SET") == 1, "it is never asked twice"
+
+
+async def test_a_slow_client_that_holds_up_nobody_is_left_alone(
+    table: Table, fake: FakeRedis, slow: Guest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared, "PATIENCE", 0.01)
+    await until("another connection to be there", lambda: fake.accepted == 2)
+    line = slow.talk.line
+    assert isinstance(line, SharedLine)
+    await until("its time to be over", lambda: line._timer is None)
+    assert not slow.ended.done()
+    slow.talk.resume()
+    fake.release()
+    assert await slow.hear() == NULL
+
+
+async def test_a_client_that_only_paused_moves_nobody(table: Table, fake: FakeRedis, slow: Guest) -> None:
+    slow.talk.resume()
+    fake.release()
+    assert await slow.hear() == NULL
+    assert fake.accepted == 1
+
+
+async def test_a_slow_client_that_goes_holds_up_nobody(table: Table, fake: FakeRedis, slow: Guest) -> None:
+    other = await table.guest()
+    other.say("SET a 1")
+    slow.talk.lost(None)
+    await slow.end()
+    fake.release()
+    assert await other.hear() == OK
+
+
+async def test_who_is_owed_nothing_is_not_waited_for(table: Table) -> None:
+    guest = await table.guest()
+    await guest.ask("PING")
+    line = guest.talk.line
+    assert isinstance(line, SharedLine)
+    line.wait_for(guest.talk)
+    line.wait_no_more(guest.talk)
+    assert line._timer is None
+    assert await guest.ask("PING") == PONG
+
+
+# ---- asking again
+
+
+async def test_what_only_reads_is_asked_once_more_where_that_is_configured(
+    make_table: MakeTable, fake: FakeRedis
+) -> None:
+    table = make_table(retry_reads=True)
+    reader, writer, both = [await table.guest() for _ in range(3)]
+    assert await writer.ask("SET a 1") == OK
+    fake.on("GET", "first", act="hang", times=1)
+    reader.say("GET first", "GET a")
+    await until("the server to hear of it", lambda: fake.asked("GET", "first") == 1)
+    writer.say("SET a 2")
+    both.say("GET a", "SET b 1")
+    await until("all to have asked", lambda: table.hub.owed == 5)
+    fake.hang_up()
+    assert await reader.hear() + await reader.hear() == NULL + b"$1\r\n1\r\n"
+    assert await writer.hear() == LOST
+    assert await both.hear() + await both.hear() == LOST * 2
+    assert fake.asked("SET", "b") == 0
+    assert reader.counts == {"READ": (2, 0)}
+    assert await reader.ask("GET a") == b"$1\r\n1\r\n"
+
+
+async def test_it_is_not_asked_a_third_time(make_table: MakeTable, fake: FakeRedis) -> None:
+    table = make_table(retry_reads=True)
+    guest = await table.guest()
+    fake.on("GET", act="close", times=2)
+    assert await guest.ask("GET a", "PING") != b""
+    assert fake.asked("GET") <= 2
+    await until("it to be owed nothing", lambda: guest.talk.owed == 0)
+
+
+async def test_without_a_server_to_ask_again_it_is_excused(make_table: MakeTable, fake: FakeRedis) -> None:
+    table = make_table(retry_reads=True, wait=0.1)
+    guest = await table.guest()
+    await guest.ask("PING")
+    fake.on("GET", act="hang")
+    guest.say("GET a")
+    await until("the server to hear of it", lambda: fake.asked("GET") == 1)
+    fake.refuse_connections()
+    fake.hang_up()
+    assert await guest.hear() == b"-ERR the upstream service is not available\r\n"
+
+
+async def test_what_was_half_answered_is_not_asked_again(make_table: MakeTable, fake: FakeRedis) -> None:
+    table = make_table(retry_reads=True)
+    guest = await table.guest()
+    fake.lose_after(1)
+    assert await guest.ask("GET a", "GET b") == NULL + LOST
+    assert fake.asked("GET", "a") == 1
