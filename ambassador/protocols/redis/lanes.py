@@ -1,4 +1,4 @@
-# cython: language_level=3, annotation_typing=False, embedsignature=False
+# cython: language_level=3, annotation_typing=False, embedsignature=False, nonecheck=True
 """Requests of clients on their way to a server connection: the first half of the hot path; the other is `owing`.
 
 Bytes go on as they came; only their boundaries are looked at. On a line of its own a client may also ask half a request

@@ -1,8 +1,10 @@
-# cython: language_level=3, annotation_typing=False, embedsignature=False
+# cython: language_level=3, annotation_typing=False, embedsignature=False, nonecheck=True
 """What a server owes, and to whom: replies on their way back.
 
 What is owed is kept in runs (a client, how many replies), so that a pipeline of a hundred commands costs one entry, and
 replies come in the order in which was asked. They go on as they came; only where they end is looked at.
+
+Compiled, it is checked (`nonecheck`) that what is used is there: a fault of ours shall end a session, not the process.
 """
 
 from __future__ import annotations

@@ -36,6 +36,9 @@ _NUMBERS = itertools.count(1)
 
 _DEDICATED = "dedicated"
 
+_NOTHING: dict[bytes, int] = {}
+"""The classes of commands where each is to be looked at."""
+
 
 class Refusing(Line):
     """In the place of a server that cannot be had: `answer` is told of each plain request, by its kind."""
@@ -245,7 +248,7 @@ class Seat(Asking):
     def look(self) -> None:
         """Have the scan stop at what must be looked at now: at everything, or at what is special."""
         watchful = self.principal is None or self.state.lost == "multi" or self.skipping or self.state.raw
-        self.walk.classes = {} if watchful else self.rules.classes
+        self.walk.classes = _NOTHING if watchful else self.rules.classes
 
     def proven(self, principal: Principal | None) -> None:
         """It has shown who it is; None: it must do so again."""

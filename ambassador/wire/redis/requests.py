@@ -32,7 +32,9 @@ MAX_NAME = 64
 SHORTEST = 6
 # Digits of a short number; names remembered, a power of two.
 FEW = 6
-KNOWN = 16
+KNOWN = 32
+# Tables of classes that are remembered for: one for each listener.
+MEMORIES = 64
 NEVER = 1 << 62
 
 # What the next byte belongs to.
@@ -42,6 +44,19 @@ NOTHING, MINUS, MINUS_ONE, ENDED = -1, -2, -3, -4
 
 CR, LF, ZERO, NINE, STAR, SIGN = 0x0D, 0x0A, 0x30, 0x39, 0x2A, 0x2D
 DOLLAR_SIGN = 0x24
+
+
+_memories: dict[int, tuple[dict[bytes, int], list[bytes], bytearray]] = {}
+
+
+def _memory_of(classes: dict[bytes, int]) -> tuple[dict[bytes, int], list[bytes], bytearray]:
+    """Names looked up of late, and their codes: one memory for all walks with these classes, so that it stays warm."""
+    found = _memories.get(id(classes))
+    if found is None:
+        if len(_memories) >= MEMORIES:
+            _memories.clear()  # who has one keeps it; with its classes, so that no other gets their identity meanwhile
+        found = _memories[id(classes)] = (classes, [b""] * KNOWN, bytearray(KNOWN))
+    return found
 
 
 class Requests:
@@ -91,9 +106,7 @@ class Requests:
         self._before = 0
         self._origin = 0
         self._name = b""
-        self._known = [b""] * KNOWN
-        self._codes = bytearray(KNOWN)
-        self._known_in = classes
+        self._known_in, self._known, self._codes = _memory_of(classes)
 
     def advance(self, chunk: bytes, start: int) -> int:
         """Walk on in `chunk` from `start`, until something is to be told.
@@ -276,8 +289,7 @@ class Requests:
     def _look_up(self, data: bytes, start: int, end: int) -> int:
         """The code of a name, as the client wrote it; of those it writes often, it is remembered."""
         if self._known_in is not self.classes:
-            self._known_in = self.classes
-            self._known = [b""] * KNOWN
+            self._known_in, self._known, self._codes = _memory_of(self.classes)
         slot = (data[start] + data[end - 1] + end - start) & (KNOWN - 1)
         known = self._known[slot]
         if end - start == len(known):
