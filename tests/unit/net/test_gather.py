@@ -12,6 +12,31 @@ from ambassador.net.gather import Gathering
 from ambassador.net.poller import poller
 from ambassador.net.stream import Stream
 from ambassador.net.taker import Giving, Taker
+from tests.support.house import until
+
+
+class Sink:
+    """Gives what its stream receives to the gathering."""
+
+    patient = False
+
+    def __init__(self, taker: Taker) -> None:
+        self.taker = taker
+
+    def failed(self, error: Exception) -> None:
+        raise error
+
+    def eof(self) -> None:
+        """Nothing."""
+
+    def lost(self, error: BaseException | None) -> None:
+        """Nothing."""
+
+    def pause(self) -> None:
+        """Nothing."""
+
+    def resume(self) -> None:
+        """Nothing."""
 
 
 @pytest.fixture
@@ -68,33 +93,11 @@ async def test_what_a_connections_taker_gives_is_flushed_behind_all_who_had_some
         streams.append(Stream.adopt(ours))
     gathering = Gathering(Giving(given.append))
 
-    class Sink:
-        """Gives what its stream receives to the gathering."""
-
-        taker: Taker = gathering
-        patient = False
-
-        def failed(self, error: Exception) -> None:
-            raise error
-
-        def eof(self) -> None:
-            """Nothing."""
-
-        def lost(self, error: BaseException | None) -> None:
-            """Nothing."""
-
-        def pause(self) -> None:
-            """Nothing."""
-
-        def resume(self) -> None:
-            """Nothing."""
-
     for stream in streams:
-        stream.pour(Sink())
+        stream.pour(Sink(gathering))
     for number, (_, theirs) in enumerate(pairs):
         theirs.sendall(b"%d" % number)
-    while not given:
-        await asyncio.sleep(0)
+    await until("it to be passed on", lambda: bool(given))
     assert len(given) == 1
     assert sorted(given[0]) == [0x30, 0x31, 0x32]
     for stream, (_, theirs) in zip(streams, pairs, strict=True):
@@ -121,5 +124,34 @@ async def test_one_that_cannot_flush_does_not_keep_the_others_from_it(
     await asyncio.sleep(0)
     assert given == [b"fine"]
     assert [str(one) for one in told] == ["cannot"]
+    stream.abort()
+    await stream.wait_closed(1)
+
+
+async def test_what_is_given_while_it_passes_on_leaves_in_the_next_turn(
+    pair: tuple[socket.socket, socket.socket], given: list[bytes]
+) -> None:
+    stream = Stream.adopt(pair[0])
+
+    def answer(chunk: bytes) -> None:
+        given.append(chunk)
+        if len(given) < 3:
+            gathering.take(b"and " + chunk)
+
+    gathering = Gathering(Giving(answer))
+    gathering.take(b"one")
+    await until("all to be passed on", lambda: len(given) == 3)
+    assert given == [b"one", b"and one", b"and and one"]
+    stream.abort()
+    await stream.wait_closed(1)
+
+
+async def test_with_nothing_given_nothing_leaves(pair: tuple[socket.socket, socket.socket], given: list[bytes]) -> None:
+    stream = Stream.adopt(pair[0])
+    gathering = Gathering(Giving(given.append))
+    gathering.flush()
+    await asyncio.sleep(0)
+    assert given == []
+    assert isinstance(gathering.to, Taker)
     stream.abort()
     await stream.wait_closed(1)

@@ -15,6 +15,7 @@ from ambassador.demo.servers import free_port
 from ambassador.errors import ConfigError
 from ambassador.kit.clock import SYSTEM
 from ambassador.kit.latch import Latches
+from ambassador.protocols.tcp import Tcp
 from ambassador.runtime.running import Running
 from ambassador.runtime.world import Commons, World, build
 from ambassador.telemetry.metrics import Metrics
@@ -197,3 +198,16 @@ async def test_sessions_leave_an_endpoint_that_discovery_takes_back(stage: Stage
         writer.close()
         await stage.show({"a": "one"})
         await until("the sentinel to be left", lambda: sentinel.connections == 0)
+
+
+async def test_what_protocols_share_is_let_go_at_the_end(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped: list[object] = []
+
+    async def stop_shared(shared: object) -> None:
+        stopped.append(shared)
+
+    await stage.show({"a": "one"})
+    monkeypatch.setattr(Tcp, "stop_shared", stop_shared)
+    before = dict(stage.commons.shared)
+    await stage.running.stop()
+    assert stopped == [before["tcp"]]

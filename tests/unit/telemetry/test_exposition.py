@@ -23,6 +23,8 @@ SETTLED = {
     "upstream_connects_total": {"upstream", "endpoint", "result"},
     "upstream_connect_duration_seconds": {"upstream", "endpoint", "result"},
     "upstream_healthy": {"upstream", "endpoint"},
+    "upstream_pinned_clients": {"upstream", "reason"},
+    "upstream_owed_replies": {"upstream"},
     "requests_total": {"listener", "upstream", "kind", "result"},
     "request_duration_seconds": {"listener", "upstream", "kind", "result"},
     "credential_version": {"credential"},
@@ -53,6 +55,8 @@ def filled() -> Metrics:
         endpoint.connected("ok", 0.1)
         endpoint.connected("connect_failed", 0.1)
         endpoint.states["leased"] = 1
+    metrics.upstream("orders").pinned["watch"] = 1
+    metrics.upstream("orders").owed = lambda: 4
     credential = metrics.credential("orders-db")
     credential.version, credential.expires, credential.last_success = 3, 2e9, 1.7e9
     credential.refreshes["source_failed"] += 1

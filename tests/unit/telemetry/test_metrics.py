@@ -141,3 +141,26 @@ def test_endpoints_that_discovery_dropped_leave_with_their_last_connection() -> 
     assert [address for address, _ in upstream.endpoints.items()] == ["h:1", "h:2"]
     leaving.states["leased"] = 0
     assert [address for address, _ in upstream.endpoints.items()] == ["h:2"]
+
+
+def test_clients_with_a_connection_of_their_own_are_told_by_the_reason() -> None:
+    metrics = Metrics()
+    upstream = metrics.upstream("cache")
+    assert sample(metrics, "upstream_pinned_clients", upstream="cache", reason="watch") is None
+    upstream.pinned["watch"] += 2
+    upstream.pinned["large"] += 1
+    upstream.pinned["large"] -= 1
+    assert sample(metrics, "upstream_pinned_clients", upstream="cache", reason="watch") == 2
+    assert sample(metrics, "upstream_pinned_clients", upstream="cache", reason="large") == 0
+
+
+def test_what_an_upstream_owes_is_asked_when_somebody_looks() -> None:
+    metrics = Metrics()
+    owed = [3]
+    assert sample(metrics, "upstream_owed_replies", upstream="cache") is None
+    metrics.upstream("cache").owed = lambda: owed[0]
+    metrics.upstream("orders")
+    assert sample(metrics, "upstream_owed_replies", upstream="cache") == 3
+    owed[0] = 0
+    assert sample(metrics, "upstream_owed_replies", upstream="cache") == 0
+    assert sample(metrics, "upstream_owed_replies", upstream="orders") is None, "a protocol that shares nothing"

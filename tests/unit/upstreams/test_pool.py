@@ -71,3 +71,45 @@ def test_a_leased_connection_does_not_connect_again(pool: Pool) -> None:
     pool.move(connection, State.LEASED)
     with pytest.raises(AssertionError, match="cannot go from leased to connecting"):
         pool.move(connection, State.CONNECTING)
+
+
+def test_a_connection_is_shared_by_many_to_its_end(pool: Pool) -> None:
+    connection = ServerConnection(ENDPOINT, None, EndpointMetrics())
+    pool.add(connection)
+    pool.move(connection, State.LEASED)
+    pool.move(connection, State.SHARED)
+    assert (pool.count(State.LEASED), pool.count(State.SHARED)) == (0, 1)
+    for state in (State.LEASED, State.IDLE, State.CONNECTING):
+        with pytest.raises(AssertionError, match="cannot go from shared"):
+            pool.move(connection, state)
+    pool.move(connection, State.CLOSED)
+    assert pool.count(State.SHARED) == 0
+
+
+def test_a_connection_is_kept_and_leased_again(pool: Pool, moves: list[Move]) -> None:
+    connection = ServerConnection(ENDPOINT, None, EndpointMetrics())
+    pool.add(connection)
+    for state in (State.LEASED, State.IDLE, State.LEASED, State.IDLE):
+        pool.move(connection, state)
+        assert [one for one in State if one is not State.CLOSED and pool.count(one)] == [state]
+    with pytest.raises(AssertionError, match="cannot go from idle to shared"):
+        pool.move(connection, State.SHARED)
+    pool.move(connection, State.CLOSED)
+    assert moves[-1] == (connection, State.IDLE, State.CLOSED)
+
+
+def test_a_newer_credential_is_told_with_the_one_before() -> None:
+    told: list[tuple[int | None, int | None]] = []
+    pool = Pool(lambda *_: None, lambda connection, before: told.append((before, connection.credential_version)))
+    connection = ServerConnection(ENDPOINT, 3, EndpointMetrics())
+    pool.add(connection)
+    pool.restamp(connection, 4)
+    pool.restamp(connection, 5)
+    assert told == [(3, 4), (4, 5)]
+
+
+def test_whoever_does_not_want_to_hear_of_it_need_not(pool: Pool) -> None:
+    connection = ServerConnection(ENDPOINT, None, EndpointMetrics())
+    pool.add(connection)
+    pool.restamp(connection, 1)
+    assert connection.credential_version == 1

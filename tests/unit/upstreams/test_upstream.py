@@ -672,3 +672,84 @@ async def test_a_lease_without_a_stream_is_a_fault_of_ours(world: World, tmp_pat
     with pytest.raises(AssertionError, match="open connection"):
         _ = lease.stream
     lease.connection.stream = stream
+
+
+# ---- for protocols whose clients share connections
+
+
+async def test_a_connection_may_be_shared_or_kept_and_its_states_are_counted(world: World) -> None:
+    upstream = world.upstream(world.server())
+    shared, kept = await world.lease(upstream, let_in), await world.lease(upstream, let_in)
+    shared.move(State.SHARED)
+    kept.move(State.IDLE)
+    states = upstream.counts.endpoint(str(upstream.endpoints[0])).states
+    assert {state: count for state, count in states.items() if count} == {State.SHARED: 1, State.IDLE: 1}
+    kept.move(State.LEASED)
+    shared.release()
+    kept.release()
+    assert not any(states.values())
+
+
+async def test_a_connection_that_shows_a_newer_credential_is_counted_under_it(world: World) -> None:
+    upstream = world.upstream(world.server(), credential=CREDENTIAL)
+    world.put("first")
+    lease = await world.lease(upstream, let_in)
+    counts = world.metrics.credential(CREDENTIAL).connections
+    assert dict(counts) == {1: 1}
+    lease.restamp(2)
+    assert (lease.connection.credential_version, dict(counts)) == (2, {2: 1})
+    lease.release()
+    assert dict(counts) == {}
+    lease.restamp(3)
+    assert dict(counts) == {}, "it is closed"
+
+
+async def test_a_connection_without_a_credential_is_counted_once_it_has_shown_one(world: World) -> None:
+    upstream = world.upstream(world.server(), credential=CREDENTIAL)
+    world.put("first")
+    lease = await world.lease(upstream, let_in)
+    other = world.upstream(world.server())
+    uncounted = await world.lease(other, let_in)
+    uncounted.restamp(7)
+    assert dict(world.metrics.credential(CREDENTIAL).connections) == {1: 1}
+    lease.connection.credential_version = None
+    lease.restamp(2)
+    assert world.metrics.credential(CREDENTIAL).connections[2] == 1
+
+
+async def test_each_new_value_of_its_credential_is_told(world: World) -> None:
+    upstream = world.upstream(world.server(), credential=CREDENTIAL)
+    told: list[Credential] = []
+    stop = upstream.on_rotation(told.append)
+    first = world.put("first")
+    second = world.put("second")
+    assert told == [first, second]
+    assert upstream.credential is second
+    stop()
+    world.put("third")
+    assert told == [first, second]
+
+
+async def test_without_a_credential_nothing_is_told_and_nothing_refused(world: World) -> None:
+    upstream = world.upstream(world.server())
+    told: list[Credential] = []
+    stop = upstream.on_rotation(told.append)
+    world.put("first")
+    await upstream.refused(1)
+    stop()
+    assert told == []
+    assert upstream.credential is None
+
+
+async def test_a_value_that_was_refused_later_on_makes_its_source_look_for_a_better_one(world: World) -> None:
+    asked: list[int | None] = []
+    world.store.attach(CREDENTIAL, "tests", asked.append, 0.01)
+    upstream = world.upstream(world.server(), credential=CREDENTIAL)
+    world.put("first")
+    await upstream.refused(None)
+    assert asked == []
+    await upstream.refused(1)
+    assert asked == [1]
+    world.put("second")
+    await upstream.refused(1)
+    assert asked == [1], "there is a better one already"
