@@ -121,16 +121,20 @@ class Hub:
         while True:
             seen = self.moving.changes
             try:
-                line = PrivateLine(self, await self.lease(way), *way)
+                return await self._open_private(way)
             except (UpstreamError, CredentialError) as error:
                 self.trouble = error
                 if self.clock.now() >= until or (isinstance(error, UpstreamError) and is_permanent(error)):
                     raise
                 await self.moving.pause(min(backoff.next(), max(0.0, until - self.clock.now())), seen)
-            else:
-                line.begin()
-                self._lent.add(line)
-                return line
+
+    async def _open_private(self, way: Way) -> PrivateLine:
+        line = PrivateLine(self, await self.lease(way), *way)
+        line.begin()
+        if line.gone:  # it ended while the login's last words were on their way here
+            raise UpstreamError(Reason.UPSTREAM_CLOSED, f"upstream {self.upstream.name} closed the connection at once")
+        self._lent.add(line)
+        return line
 
     def give_back(self, line: PrivateLine) -> None:
         """Its client needs it no more."""

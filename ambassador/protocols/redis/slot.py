@@ -98,15 +98,19 @@ class Slot:
                     return
                 await self._hub.moving.pause(backoff.next(), seen)
             else:
-                self._put(line)
+                if not self._put(line):
+                    await self._hub.moving.pause(backoff.next(), seen)
                 # A new credential may have come while this one was being shown.
-                if not self._hub.is_stale(line):
+                elif not self._hub.is_stale(line):
                     return
 
-    def _put(self, line: SharedLine) -> None:
+    def _put(self, line: SharedLine) -> bool:
+        """Have it serve from now on; False: it has ended meanwhile."""
+        line.begin()
+        if line.gone:
+            return False
         self._hub.trouble = None
         before, self.line = self.line, line
-        line.begin()
         if before is not None and before.open:
             before.retire()
             before.hand_over(line)
@@ -114,6 +118,7 @@ class Slot:
         for future in waiting:
             if not future.done():
                 future.set_result(line)
+        return True
 
     def _fail(self, error: AmbassadorError) -> None:
         waiting, self._waiting = self._waiting, []
