@@ -395,7 +395,7 @@ async def test_a_large_request_goes_as_it_comes_on_a_connection_of_its_own(table
 async def test_a_large_request_without_a_server_is_swallowed_and_answered(
     make_table: MakeTable, fake: FakeRedis
 ) -> None:
-    table = make_table(wait=0.2)
+    table = make_table(wait=1.0)
     guest = await table.guest()
     await guest.ask("PING")
     fake.refuse_connections()

@@ -23,7 +23,8 @@ from tests.unit.protocols.redis.conftest import EVERYONE, PATIENCE, Asked, Guest
 
 
 @pytest.fixture
-async def redis() -> AsyncIterator[Redis]:
+async def redis(table: Table) -> AsyncIterator[Redis]:
+    # Made behind the table, and so ended before it is cleared.
     made = Redis(RedisListenerOptions(upstream="cache"), Redis.make_shared())
     yield made
     await Redis.stop_shared(made.shared)

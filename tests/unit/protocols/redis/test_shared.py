@@ -146,7 +146,7 @@ async def test_it_is_not_asked_a_third_time(make_table: MakeTable, fake: FakeRed
 
 
 async def test_without_a_server_to_ask_again_it_is_excused(make_table: MakeTable, fake: FakeRedis) -> None:
-    table = make_table(retry_reads=True, wait=0.1)
+    table = make_table(retry_reads=True, wait=1.0)
     guest = await table.guest()
     await guest.ask("PING")
     fake.on("GET", act="hang")

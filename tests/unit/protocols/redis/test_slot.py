@@ -39,9 +39,11 @@ async def test_it_is_tried_until_it_works(table: Table, fake: FakeRedis) -> None
 
 async def test_at_the_end_of_the_wait_the_trouble_is_told(table: Table, fake: FakeRedis) -> None:
     fake.on("HELLO", raw=REFUSED)
+    slot = slot_of(table)
+    slot.renew(5.0)
+    await until("a try to have failed", lambda: table.hub.trouble is not None)
     with pytest.raises(UpstreamError) as caught:
-        await slot_of(table).get(0.05)
-    assert caught.value is table.hub.trouble
+        await slot.get(0.05)
     assert caught.value.reason is Reason.UPSTREAM_REJECTED
 
 
@@ -70,8 +72,11 @@ async def test_what_waiting_does_not_mend_is_told_to_all_at_once(
 async def test_without_a_credential_that_is_told(make_table: MakeTable, fake: FakeRedis, password: str) -> None:
     table = make_table(password=password)
     table.store.retire("cache")
+    slot = slot_of(table)
+    slot.renew(5.0)
+    await until("a try to have failed", lambda: table.hub.trouble is not None)
     with pytest.raises(CredentialError):
-        await slot_of(table).get(0.05)
+        await slot.get(0.05)
 
 
 async def test_a_database_that_there_is_not_is_given_up_and_forgotten(table: Table, fake: FakeRedis) -> None:

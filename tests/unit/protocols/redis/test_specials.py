@@ -345,5 +345,5 @@ async def test_words_of_the_server_that_tell_a_driver_what_to_do_are_passed_on(
     make_table: MakeTable, fake: FakeRedis
 ) -> None:
     fake.on("HELLO", raw=b"-LOADING secret words\r\n")
-    guest = await make_table(wait=0.1).guest()
+    guest = await make_table(wait=1.0).guest()
     assert await guest.ask("GET a") == b"-LOADING the upstream server is loading its data\r\n"
