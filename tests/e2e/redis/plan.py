@@ -64,7 +64,7 @@ class Plan:
         ports = {}
         for mode in MODES:
             self.upstream(mode, server, credential, redis={"mode": mode, **options})
-            ports[mode] = self.listener(mode, mode, limits={"connections": 5000})
+            ports[mode] = self.listener(mode, mode, limits={"connections": 500})
         return ports
 
     def text(self, **more: Any) -> str:
