@@ -27,13 +27,22 @@ class Sentinels:
         program: whose.
         certificates: makes data servers and Sentinels speak TLS, among themselves too.
         shared: outlives a test, so that its processes are no test's leak; then let the master be.
+        down_after: milliseconds after which they call a silent server down.
 
     Attributes:
         servers: the data servers; the first was the master in the beginning.
         sentinels: the Sentinels.
     """
 
-    def __init__(self, program: Program, *, certificates: Certificates | None = None, shared: bool = False) -> None:
+    def __init__(
+        self,
+        program: Program,
+        *,
+        certificates: Certificates | None = None,
+        shared: bool = False,
+        down_after: int = DOWN_AFTER,
+    ) -> None:
+        self._down_after = down_after
         self._program = program
         self._certificates = certificates
         self._shared = shared
@@ -110,7 +119,7 @@ class Sentinels:
             f"sentinel auth-pass {NAME} {self._secret}",
             f"sentinel sentinel-user {LINK}",
             f"sentinel sentinel-pass {self._secret}",
-            f"sentinel down-after-milliseconds {NAME} {DOWN_AFTER}",
+            f"sentinel down-after-milliseconds {NAME} {self._down_after}",
             f"sentinel failover-timeout {NAME} 4000",
         ]
         return self._started(settings, sentinel=True)
