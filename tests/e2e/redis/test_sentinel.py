@@ -253,8 +253,8 @@ def test_clients_keep_their_connections_and_no_write_acknowledged_since_is_missi
         errors = [words for moment, words in load.errors if one.began <= moment <= one.switch + 5]
         figure(
             f"gap {load.gap(one.began):.2f} s, our switch {one.switch - one.began:.2f} s after the change began, "
-            f"{len(errors)} commands failed of {WRITERS + TRANSACTORS} clients, {lost} lost of {len(before)} that the old "
-            f"master acknowledged before it"
+            f"{len(errors)} commands failed of {WRITERS + TRANSACTORS} clients, "
+            f"{lost} lost of {len(before)} that the old master acknowledged before it"
         )
         assert len(errors) <= 3 * (WRITERS + TRANSACTORS)
     assert load.gap(done[0].began) < 15
