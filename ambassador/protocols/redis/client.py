@@ -21,7 +21,6 @@ from ambassador.protocols.redis.line import LOST, ServerLine, words_for
 from ambassador.protocols.redis.owing import Line
 from ambassador.protocols.redis.seat import Refusing, Seat
 from ambassador.protocols.redis.shared import SharedLine
-from ambassador.protocols.redis.state import FORWARDED
 from ambassador.wire.redis.commands import Code
 from ambassador.wire.redis.messages import error
 
@@ -49,13 +48,11 @@ class Conversation(Seat, Link):
         super().__init__(downstream, hub, rules, principal)
         self.downstream = downstream
         self.stream = downstream.stream
-        self.leaving: Reason | None = None
         self._end: End | None = None
         self._job: Callable[[], Awaitable[None]] | None = None
         self._called: asyncio.Future[None] | None = None
         self._settled: asyncio.Future[None] | None = None
         self._task: asyncio.Task[object] | None = None
-        self._choked = False
         self._ended = False
         self._farewell: asyncio.TimerHandle | None = None
 
@@ -188,7 +185,7 @@ class Conversation(Seat, Link):
             return
         # Who waits for what may never come is listened to, or nobody would notice that it has gone.
         overhears = bool(self.state.blocking) and len(self.kept) < MOST_OVERHEARD
-        if self._choked or (self.halted and not overhears):
+        if self.choked or (self.halted and not overhears):
             self.stream.pause_reading()
         else:
             self.stream.resume_reading()
@@ -281,38 +278,6 @@ class Conversation(Seat, Link):
             return
         self.let_pin_go()
 
-    def _forward_now(self, code: int, request: bytes) -> bool:
-        """Pass on a special request at once, if all that it needs is a connection of the client's own."""
-        state = self.state
-        if code not in FORWARDED or state.lost or state.confined or self.walk.classes is not self.rules.classes:
-            return False
-        if not self.rules.trusts(code) or not self.walk.classes:
-            return False
-        if self.pin is None:
-            if self.owed or self.leaving is not None:
-                return False
-            line = self.hub.idle(self.way)
-            if line is None:
-                return False
-            self.hold_pin(line, FORWARDED[code])
-        self.forward(code, request)
-        return True
-
-    def start_over(self) -> None:
-        """Be as in the beginning."""
-        self.let_pin_go(soiled=True)
-        self.mute = self.skipping = self.deaf = False
-        self.state.reset()
-        self.line = None
-        self.look()
-
-    def rotated(self) -> None:
-        """There is a new credential: show it on the client's own connection, as soon as that can be done."""
-        if self.pin is not None:
-            self.state.credential_due = True
-            self.watched = True
-            self.show_credential()
-
     def pin_lost(self) -> None:
         """See `Seat`."""
         state = self.state
@@ -388,7 +353,7 @@ class Conversation(Seat, Link):
 
     def pause(self) -> None:
         """See `Sink`: the client does not read; it shall not ask for more meanwhile."""
-        self._choked = True
+        self.choked = True
         self._steer()
         if self.pin is not None:
             self.pin.stream.pause_reading()
@@ -397,7 +362,7 @@ class Conversation(Seat, Link):
 
     def resume(self) -> None:
         """See `Sink`."""
-        self._choked = False
+        self.choked = False
         self._steer()
         if self.pin is not None:
             self.pin.stream.resume_reading()

@@ -184,21 +184,26 @@ class Line(Taker):
             want = 1 if run is None else run.count
             walk.each_push = run is not None and run.apart
             end = walk.advance(chunk, start, want)
+            done = walk.done
+            if walk.stop == CONFIRMED and (run is None or not run.confirms):
+                done -= 1  # the server has ended a subscription of its own accord
+            if done and run is None:
+                # Not even a client that has the connection for itself: it would take it for the answer to what it asks
+                # next.
+                raise UpstreamError(Reason.UPSTREAM_BAD_MESSAGE, "a reply came that nobody asked for")
             if walk.stop == ERROR or walk.stop == PUSHED or walk.stop == CONFIRMED:  # noqa: PLR1714 - compares integers in C
                 self._told(run, chunk, start, end)
             elif walk.whole > start:
                 self._deliver(run, chunk, start, walk.whole)
             if walk.stop == SPENT and walk.whole < size:
                 self._keep(run, chunk, walk.whole)
-            done = walk.done
-            if walk.stop == CONFIRMED and (run is None or not run.confirms):
-                done -= 1  # the server has ended a subscription of its own accord
-            if done:
-                if run is None:
-                    raise UpstreamError(Reason.UPSTREAM_BAD_MESSAGE, "a reply came that nobody asked for")
+            if done and run is not None:
                 # One error answers all of a SUBSCRIBE, whatever number of channels it names.
                 self._answered(run, run.count if run.confirms and walk.stop == ERROR else done, now)
             start = end
+            if self.raw and start < size:
+                self.listener.take(chunk[start:])
+                return
         if self.owed == 0 and not self.open:
             self.drained()
 

@@ -64,6 +64,8 @@ class Seat(Asking):
         number: what CLIENT ID tells; no other client has it.
         deaf: its subscriptions went away with a server, and are to be renewed.
         pin: the connection of its own, if it has one now.
+        leaving: why it shall end as soon as that can be; None.
+        choked: it does not read.
     """
 
     def __init__(self, downstream: Downstream, hub: Hub, rules: Rules, principal: Principal) -> None:
@@ -77,6 +79,8 @@ class Seat(Asking):
         self.skipping = False
         self.deaf = False
         self.heavy_until = 0.0
+        self.leaving: Reason | None = None
+        self.choked = False
         self._working = False
 
     @property
@@ -94,6 +98,7 @@ class Seat(Asking):
         if self.owed or self.state.dedicated or self.heavy or not self.rules.classes:
             return False
         self.line = self.hub.ready(self.way)
+        self.look()  # its first request is as plain as the others
         return self.line is not None
 
     async def house(self) -> None:
@@ -159,6 +164,8 @@ class Seat(Asking):
         line.moved = self.leave_pin
         self.state.why = why
         self.hub.pinned(why)
+        if self.choked:
+            line.stream.pause_reading()
         self.state.credential_due = self.hub.is_stale(line)
         self.watched = self.watched or not self.state.dedicated or self.state.credential_due
 
@@ -322,6 +329,38 @@ class Seat(Asking):
             self.hear_again()
 
         self.line = Refusing(answer)
+
+    def _forward_now(self, code: int, request: bytes) -> bool:
+        """Pass on a special request at once, if all that it needs is a connection of the client's own."""
+        state = self.state
+        if code not in FORWARDED or state.lost or state.confined or self.walk.classes is not self.rules.classes:
+            return False
+        if not self.rules.trusts(code) or not self.walk.classes:
+            return False
+        if self.pin is None:
+            if self.owed or self.leaving is not None:
+                return False
+            line = self.hub.idle(self.way)
+            if line is None:
+                return False
+            self.hold_pin(line, FORWARDED[code])
+        self.forward(code, request)
+        return True
+
+    def start_over(self) -> None:
+        """Be as in the beginning."""
+        self.let_pin_go(soiled=True)
+        self.mute = self.skipping = self.deaf = False
+        self.state.reset()
+        self.line = None
+        self.look()
+
+    def rotated(self) -> None:
+        """There is a new credential: show it on the client's own connection, as soon as that can be done."""
+        if self.pin is not None:
+            self.state.credential_due = True
+            self.watched = True
+            self.show_credential()
 
     def pin_lost(self) -> None:
         """The server of the client's own connection is gone."""

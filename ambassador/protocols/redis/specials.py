@@ -14,7 +14,8 @@ from ambassador.errors import ClientError, CredentialError, Reason, UpstreamErro
 from ambassador.net.relay import End
 from ambassador.protocols.redis import accept, clients, subscriptions
 from ambassador.protocols.redis.lanes import PLAIN
-from ambassador.protocols.redis.line import words_for
+from ambassador.protocols.redis.line import Answer, words_for
+from ambassador.protocols.redis.owing import Run
 from ambassador.protocols.redis.state import Pin
 from ambassador.wire.redis.commands import Code, Kind, find
 from ambassador.wire.redis.login import Pairs, hello_reply, parse_auth, parse_hello
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 ALWAYS_HEARD = frozenset({b"AUTH", b"HELLO", b"QUIT", b"RESET"})
 """What a client may say that has not proven who it is."""
 
-_CONFINED = (
+CONFINED = (
     "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"
 )
 _IN_MULTI = "ERR Command not allowed inside a transaction"
@@ -94,7 +95,7 @@ async def _serve(client: Conversation, code: int, words: Words) -> None:
         handler = reveal if hides(words) else _HANDLERS.get(code)
         if handler is not None and client.state.confined and code not in _WHEN_CONFINED:
             command = find(words, client.hub.commands)
-            client.reply(error(_CONFINED.format((command.name if command else name).decode().lower())))
+            client.reply(error(CONFINED.format((command.name if command else name).decode().lower())))
         elif handler is not None:
             await handler(client, code, words)
         else:
@@ -244,9 +245,13 @@ async def monitor(client: Conversation, _: int, words: Words) -> None:
     await _turn(client, Pin.MONITOR, words)
 
 
-async def replicate(client: Conversation, _: int, words: Words) -> None:
+async def replicate(client: Conversation, code: int, words: Words) -> None:
     """SYNC, PSYNC, REPLCONF: from here on the client is a replica."""
-    await _turn(client, Pin.REPLICATION, words)
+    if words[0].upper() == b"REPLCONF" and not client.state.multi:
+        client.state.stuck = True
+        await client.ask_server(code, request(*words))
+    else:
+        await _turn(client, Pin.REPLICATION, words)
 
 
 async def _turn(client: Conversation, why: Pin, words: Words) -> None:
@@ -254,8 +259,20 @@ async def _turn(client: Conversation, why: Pin, words: Words) -> None:
         refuse(client, _IN_MULTI)
         return
     line = await client.take_pin(why)
-    client.turn_raw(why)
+
+    def settled(reply: bytes | None) -> None:
+        if reply is not None and not reply.startswith(b"-") and client.pin is line:
+            client.turn_raw(why)
+
+    if words[0].upper() == b"SYNC":
+        client.turn_raw(why)  # what comes is no reply at all
+    else:
+        answer = Answer(settled, client.outlet, most=1)
+        run = Run(client, answer, 1)
+        run.kind, run.note, run.apart = Kind.ADMIN, answer, True
+        line.append(run)
     line.to.take(request(*words))
+    await client.settled()
 
 
 _RAW = {

@@ -152,9 +152,8 @@ class State:
     # ---- replies
 
     def _began(self, reply: bytes | None) -> None:
-        if reply is not None:
-            self.multi = self.multi or reply.startswith(b"+")
-            self.begun = self.begun and self.multi
+        self.multi = self.multi or (reply is not None and reply.startswith(b"+"))
+        self.begun = self.begun and self.multi
 
     def _executed(self, reply: bytes | None) -> None:
         # A transaction that is refused as a whole is over; one whose EXEC is refused for itself goes on.

@@ -364,3 +364,22 @@ def test_a_closed_line_is_drained_when_nothing_is_owed(module: Halves) -> None:
     assert drained == []
     bench.line.take(ONE)
     assert drained == [0]
+
+
+def test_what_comes_behind_the_reply_that_makes_a_line_raw_is_not_looked_at(bench: Bench) -> None:
+    client = bench.client()
+    client.take(PING)
+
+    class Turning:
+        """Makes the line raw."""
+
+        def answered(self) -> None:
+            bench.line.raw = True
+
+        def lost(self) -> None:
+            raise AssertionError("it is not")
+
+    bench.line.last.note = Turning()
+    bench.line.take(PONG + b"no reply at all")
+    assert client.got == PONG
+    assert b"".join(bench.unasked) == b"no reply at all"

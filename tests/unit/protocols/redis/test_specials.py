@@ -275,6 +275,15 @@ async def test_whoever_watches_may_go(table: Table, word: bytes) -> None:
     assert (await guest.end()).reason is Reason.CLIENT_CLOSED
 
 
+@pytest.mark.parametrize("words", ["MONITOR", "PSYNC ? -1"])
+async def test_whoever_is_refused_it_goes_on_as_before(table: Table, fake: FakeRedis, words: str) -> None:
+    fake.on(words.split()[0], raw=b"-NOPERM no\r\n")
+    guest = await table.guest()
+    assert await guest.ask(words) == b"-NOPERM no\r\n"
+    assert await guest.ask("SET a 1") == OK
+    await until("the client to share again", lambda: not any(table.pinned.values()))
+
+
 async def test_a_replica_may_say_what_replicas_say(table: Table, fake: FakeRedis) -> None:
     fake.on("REPLCONF", raw=OK).on("PSYNC", raw=b"+FULLRESYNC x 0\r\n$3\r\nRDB")
     guest = await table.guest()
