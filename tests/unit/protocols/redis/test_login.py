@@ -10,9 +10,11 @@ import pytest
 from ambassador.errors import Reason, UpstreamError
 from ambassador.protocols.redis import login as login_module
 from ambassador.protocols.redis.login import NAME, ServerFacts, login_to
+from ambassador.upstreams.balance import ReadFrom
+from ambassador.upstreams.endpoint import Endpoint, Role
 from ambassador.upstreams.upstream import Attempt
 from ambassador.wire.redis.commands import BUILT_IN, Code, classify
-from ambassador.wire.redis.messages import array, bulk, integer
+from ambassador.wire.redis.messages import Encodable, array, bulk, encode, integer
 from tests.support.fake_redis import FakeRedis
 from tests.unit.protocols.redis.conftest import PATIENCE, MakeTable, Table
 
@@ -152,3 +154,89 @@ async def test_a_password_is_not_shown_to_whoever_listens(
     assert caught.value.reason is (Reason.UPSTREAM_CLOSED if allowed else Reason.UPSTREAM_UNSUPPORTED)
     assert attempt.stream.write.called is allowed
     assert attempt.start_tls.await_count == int(tls)
+
+
+# ---- what the server is
+
+
+def now_is(fake: FakeRedis, role: str) -> None:
+    fake.on("HELLO", raw=encode(["server", "redis", "proto", 2, "role", role], 2))
+
+
+def told(table: Table, role: Role | None) -> None:
+    """Discovery says so of the server."""
+    table.upstream.replace(tuple(Endpoint(endpoint.address, role) for endpoint in table.upstream.endpoints))
+
+
+async def learned_at(table: Table, read_from: ReadFrom) -> ServerFacts:
+    async with asyncio.timeout(PATIENCE):
+        lease = await table.upstream.lease(login_to(2, 0), read_from=read_from)
+    facts: ServerFacts = lease.connection.facts
+    lease.release()
+    await lease.stream.wait_closed(5)
+    return facts
+
+
+@pytest.mark.parametrize(("says", "role"), [("master", "primary"), ("replica", "replica"), ("slave", "replica")])
+async def test_a_server_says_what_it_is(table: Table, fake: FakeRedis, says: str, role: str) -> None:
+    now_is(fake, says)
+    assert (await learned(table)).role == role
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("master", "primary", None, True),
+        ("replica", "primary", None, False),
+        ("replica", "replica", "replica", True),
+        ("master", "replica", "prefer-replica", False),
+        ("master", "primary", "prefer-replica", True),
+        ("sentinel", "primary", None, False),
+        ("replica", None, None, True),
+        ("replica", None, "primary", False),
+        ("master", None, "replica", False),
+        ("master", None, "prefer-replica", True),
+        ("sentinel", None, "prefer-replica", True),
+    ],
+)
+async def test_it_must_be_what_discovery_or_the_configuration_says(
+    make_table: MakeTable, fake: FakeRedis, case: tuple[str, Role | None, ReadFrom | None, bool]
+) -> None:
+    says, discovered, read_from, fits = case
+    now_is(fake, says)
+    table = make_table(read_from=read_from)
+    told(table, discovered)
+    if fits:
+        await learned_at(table, read_from or "primary")
+        return
+    with pytest.raises(UpstreamError, match=f"{fake.address} is (a |of no known role)") as caught:
+        await learned_at(table, read_from or "primary")
+    assert caught.value.reason is Reason.WRONG_ROLE
+
+
+async def test_the_next_server_is_tried_when_one_is_not_what_is_wanted(make_table: MakeTable, fake: FakeRedis) -> None:
+    now_is(fake, "replica")
+    with FakeRedis() as primary:
+        table = make_table(endpoints=(fake.address, primary.address), read_from="primary")
+        assert (await learned(table)).role == "primary"
+        assert (fake.accepted, primary.accepted) == (1, 1)
+
+
+@pytest.mark.parametrize(("answer", "fits"), [(["slave"], True), (["master"], False), ([], False), ([7], False)])
+async def test_a_server_without_hello_is_asked_for_its_role_where_that_matters(
+    make_table: MakeTable, fake: FakeRedis, answer: list[Encodable], fits: bool
+) -> None:
+    fake.old().on("ROLE", raw=encode(answer, 2))
+    assert (await learned(make_table())).role is None
+    assert fake.asked("ROLE") == 0
+    table = make_table(read_from="replica")
+    if fits:
+        assert (await learned(table)).role == "replica"
+    else:
+        assert (await refused(table)).reason is Reason.WRONG_ROLE
+    assert fake.asked("ROLE") == 1
+
+
+async def test_a_server_that_may_not_tell_its_role_is_not_the_one(make_table: MakeTable, fake: FakeRedis) -> None:
+    fake.old().on("ROLE", raw=b"-NOPERM no\r\n")
+    assert (await refused(make_table(read_from="replica"))).reason is Reason.WRONG_ROLE

@@ -18,6 +18,7 @@ from ambassador.protocols.redis.options import RedisListenerOptions
 from ambassador.protocols.redis.protocol import Redis
 from ambassador.upstreams.pool import ServerConnection
 from ambassador.upstreams.target import Target
+from ambassador.wire.redis.messages import encode
 from tests.support.fake_redis import FakeRedis
 from tests.unit.protocols.redis.conftest import EVERYONE, PATIENCE, Asked, Guest, MakeTable, Table, until
 
@@ -144,3 +145,35 @@ def test_what_the_session_needs_to_know_of_it() -> None:
     assert Redis.logs_in
     assert not Redis.negotiates_tls
     assert Redis.request_kinds[:3] == ("read", "write", "other")
+
+
+@pytest.mark.parametrize(
+    ("read_from", "allowed"), [(None, True), ("primary", True), ("replica", False), ("prefer-replica", False)]
+)
+async def test_who_reads_from_replicas_may_not_write_whichever_server_there_is(
+    make_table: MakeTable, redis: Redis, fake: FakeRedis, read_from: str | None, allowed: bool
+) -> None:
+    role = "replica" if read_from == "replica" else "master"
+    fake.on("HELLO", raw=encode(["server", "redis", "proto", 2, "role", role], 2))
+    table = make_table(read_from=read_from)
+    guest = await table.stranger(EVERYONE)
+    serving = asyncio.ensure_future(serve(redis, guest, Target(table.upstream), Attached()))
+    assert (await guest.ask("SET a 1")).startswith(b"+OK" if allowed else b"-NOPERM")
+    assert fake.asked("SET") == allowed
+    assert (await guest.ask("GET a")).startswith(b"$")
+    guest.say("QUIT")
+    await serving
+    await Redis.stop_shared(redis.shared)
+
+
+async def test_before_a_cluster_every_client_sees_one_server(
+    make_table: MakeTable, redis: Redis, fake: FakeRedis
+) -> None:
+    fake.on("CLUSTER", "SLOTS", raw=encode([[0, 16383, [b"127.0.0.1", fake.port, b"id"]]], 2))
+    table = make_table(cluster=True)
+    guest = await table.stranger(EVERYONE)
+    serving = asyncio.ensure_future(serve(redis, guest, Target(table.upstream), Attached()))
+    assert await guest.ask("SET a 1", "SELECT 1") == b"+OK\r\n-ERR SELECT is not allowed in cluster mode\r\n"
+    guest.say("QUIT")
+    await serving
+    await Redis.stop_shared(redis.shared)
