@@ -218,6 +218,18 @@ def _sharing(metrics: Metrics) -> Iterator[Metric]:
         ("upstream",),
         (((name,), upstream.owed()) for name, upstream in upstreams if upstream.owed is not None),
     )
+    yield _counter(
+        "upstream_topology_refreshes",
+        "Questions to the nodes of a cluster who serves what, by result.",
+        ("upstream", "result"),
+        (((name, result), n) for name, upstream in upstreams for result, n in upstream.topology_refreshes.items()),
+    )
+    yield _counter(
+        "upstream_redirections",
+        "Requests that a node of a cluster sent to another one, by its word (MOVED, ASK).",
+        ("upstream", "word"),
+        (((name, word), n) for name, upstream in upstreams for word, n in upstream.redirections.items()),
+    )
 
 
 def _credentials(metrics: Metrics) -> Iterator[Metric]:

@@ -105,12 +105,15 @@ class UpstreamMetrics:
     """One upstream: its endpoints, and the clients that share connections to it.
 
     `pinned` counts clients that have a connection of their own for now, by reason (a closed list of the protocol's);
-    `owed` tells how many replies its servers owe at this moment.
+    `owed` tells how many replies its servers owe at this moment. Of a cluster: `topology_refreshes` counts questions
+    who serves what by result, `redirections` requests that a node sent to another one, by its word.
     """
 
-    __slots__ = ("endpoints", "owed", "pinned")
+    __slots__ = ("endpoints", "owed", "pinned", "redirections", "topology_refreshes")
 
     def __init__(self) -> None:
+        self.topology_refreshes: dict[str, int] = defaultdict(int)
+        self.redirections: dict[str, int] = defaultdict(int)
         self.pinned: dict[str, int] = defaultdict(int)
         self.owed: Callable[[], int] | None = None
         self.endpoints: Children[str, EndpointMetrics] = Children(EndpointMetrics)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from ambassador.config.model import Model
 from ambassador.config.types import Duration, Timeout, UpstreamName, one_or_list
@@ -51,6 +51,13 @@ class RedisUpstreamOptions(Model):
     idle_timeout: Timeout = 60.0
     """How long such a connection is kept unused."""
 
+    cluster: bool = False
+    """Whether the servers are a Redis Cluster, which clients shall see as one server. `endpoints` are some of its
+    nodes; all others are learned from them."""
+
+    cluster_refresh: Timeout = 30.0
+    """How often the nodes are asked who serves what, besides whenever there is a reason to."""
+
     database: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
     """The database to use at the server. Clients see it as database 0, and no other. By default clients choose."""
 
@@ -72,3 +79,15 @@ class RedisUpstreamOptions(Model):
 
     probe_timeout: Timeout = 10.0
     """How long such an answer may take. A server that runs a long script or command answers nobody meanwhile."""
+
+    @model_validator(mode="after")
+    def _suits_a_cluster(self) -> Self:
+        if not self.cluster:
+            return self
+        if self.mode == "dedicated":
+            raise ValueError("with cluster, mode is multiplex: a client's commands go to many servers")
+        if self.database not in {None, 0}:
+            raise ValueError("with cluster, leave database out: a cluster has number 0 and no other")
+        if self.read_from not in {None, "primary"}:
+            raise ValueError("with cluster, read_from is primary: replicas of a cluster are not read from yet")
+        return self

@@ -10,12 +10,14 @@ from ambassador.net.relay import End
 from ambassador.protocols.base import Attach, Downstream, Hello, Protocol
 from ambassador.protocols.redis.accept import authenticate
 from ambassador.protocols.redis.client import Conversation
-from ambassador.protocols.redis.hub import Hubs
+from ambassador.protocols.redis.cluster.client import ClusterClient
+from ambassador.protocols.redis.cluster.nodes import Cluster
+from ambassador.protocols.redis.hub import Hub, Hubs
 from ambassador.protocols.redis.login import login_to
 from ambassador.protocols.redis.options import RedisListenerOptions, RedisUpstreamOptions
 from ambassador.protocols.redis.rules import Rules
 from ambassador.upstreams.target import Target
-from ambassador.upstreams.upstream import Attempt
+from ambassador.upstreams.upstream import Attempt, Upstream
 from ambassador.wire.redis.commands import Kind
 from ambassador.wire.redis.messages import error
 
@@ -41,7 +43,7 @@ class Redis(Protocol):
 
     @classmethod
     def make_shared(cls) -> Hubs:
-        return Hubs()
+        return Hubs(_hub_of)
 
     @classmethod
     async def stop_shared(cls, shared: Hubs) -> None:
@@ -56,7 +58,12 @@ class Redis(Protocol):
         hub = self.shared.of(target.upstream)
         # A write that works or not as the weather decides which server is asked would be worse than none that works.
         rules = self._rules if hub.read_from == "primary" else self._reading
-        conversation = Conversation(downstream, hub, rules, Principal(hello.user or "default", "redis"))
+        principal = Principal(hello.user or "default", "redis")
+        conversation: Conversation
+        if isinstance(hub, Cluster):
+            conversation = ClusterClient(downstream, hub, rules, principal)
+        else:
+            conversation = Conversation(downstream, hub, rules, principal)
         attach(conversation, None)
         return await conversation.run()
 
@@ -71,3 +78,8 @@ class Redis(Protocol):
             return b""
         text = str(error_) if reveal else error_.public
         return error(text if error_.reason is Reason.AUTH_FAILED else f"ERR {text}")
+
+
+def _hub_of(upstream: Upstream) -> Hub:
+    options = upstream.settings.options
+    return Cluster(upstream) if isinstance(options, RedisUpstreamOptions) and options.cluster else Hub(upstream)

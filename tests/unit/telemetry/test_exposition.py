@@ -25,6 +25,8 @@ SETTLED = {
     "upstream_healthy": {"upstream", "endpoint"},
     "upstream_pinned_clients": {"upstream", "reason"},
     "upstream_owed_replies": {"upstream"},
+    "upstream_topology_refreshes_total": {"upstream", "result"},
+    "upstream_redirections_total": {"upstream", "word"},
     "requests_total": {"listener", "upstream", "kind", "result"},
     "request_duration_seconds": {"listener", "upstream", "kind", "result"},
     "credential_version": {"credential"},
@@ -57,6 +59,8 @@ def filled() -> Metrics:
         endpoint.states["leased"] = 1
     metrics.upstream("orders").pinned["watch"] = 1
     metrics.upstream("orders").owed = lambda: 4
+    metrics.upstream("orders").redirections["ASK"] += 1
+    metrics.upstream("orders").topology_refreshes["ok"] += 1
     credential = metrics.credential("orders-db")
     credential.version, credential.expires, credential.last_success = 3, 2e9, 1.7e9
     credential.refreshes["source_failed"] += 1

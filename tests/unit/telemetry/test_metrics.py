@@ -154,6 +154,16 @@ def test_clients_with_a_connection_of_their_own_are_told_by_the_reason() -> None
     assert sample(metrics, "upstream_pinned_clients", upstream="cache", reason="large") == 0
 
 
+def test_what_a_cluster_s_nodes_are_asked_and_where_they_send_requests_is_counted() -> None:
+    metrics = Metrics()
+    upstream = metrics.upstream("cache")
+    assert sample(metrics, "upstream_redirections_total", upstream="cache", word="MOVED") is None
+    upstream.redirections["MOVED"] += 2
+    upstream.topology_refreshes["error"] += 1
+    assert sample(metrics, "upstream_redirections_total", upstream="cache", word="MOVED") == 2
+    assert sample(metrics, "upstream_topology_refreshes_total", upstream="cache", result="error") == 1
+
+
 def test_what_an_upstream_owes_is_asked_when_somebody_looks() -> None:
     metrics = Metrics()
     owed = [3]

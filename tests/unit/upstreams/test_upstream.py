@@ -138,6 +138,15 @@ async def test_a_lease_is_a_logged_in_connection_to_the_first_endpoint(world: Wo
     assert await lease.stream.read() == b"through"
 
 
+async def test_a_server_that_is_none_of_its_endpoints_is_logged_in_to_as_they_are(world: World) -> None:
+    upstream, other = world.upstream(world.server()), world.upstream(world.server())
+    lease = await upstream.lease_at(other.endpoints[0], let_in)
+    world.leases.append(lease)
+    assert lease.connection.facts == f"logged in at {other.endpoints[0]}"
+    assert other.endpoints[0] not in upstream.health
+    assert world.connects(other.endpoints[0]) == {"ok": 1}
+
+
 async def test_releasing_closes_and_counts_down_once(world: World) -> None:
     upstream = world.upstream(world.server())
     lease = await world.lease(upstream, let_in)

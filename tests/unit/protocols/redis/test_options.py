@@ -46,11 +46,21 @@ def test_durations_are_written_as_everywhere() -> None:
         {"probe": 0},
         {"retry_reads": "maybe"},
         {"databse": 1},
+        {"cluster": True, "mode": "dedicated"},
+        {"cluster": True, "database": 1},
+        {"cluster": True, "read_from": "replica"},
+        {"cluster_refresh": 0},
     ],
 )
 def test_what_cannot_be_meant_at_an_upstream_is_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         RedisUpstreamOptions.model_validate(settings)
+
+
+def test_a_cluster_may_have_what_it_can_have() -> None:
+    options = RedisUpstreamOptions.model_validate({"cluster": True, "database": 0, "read_from": "primary"})
+    assert (options.cluster, options.cluster_refresh) == (True, 30.0)
+    assert not RedisUpstreamOptions().cluster
 
 
 @pytest.mark.parametrize("settings", [{"allow": ""}, {"allow": ["x" * 65]}, {"keys": [""]}, {"upstrem": "c"}])
