@@ -34,11 +34,11 @@ class Plan:
         self._sections: dict[str, dict[str, Any]] = {"credentials": {}, "upstreams": {}, "listeners": {}}
         self.secrets: dict[str, SecretDir] = {}
 
-    def secret(self, name: str, account: Account) -> SecretDir:
-        """A mounted Secret with a login, and the credential of that name which is read from it."""
+    def secret(self, name: str, account: Account, **more: Any) -> SecretDir:
+        """A mounted Secret with a login, and the credential of that name which is read from it, with more settings."""
         content = {"username": account.name, "password": account.password}
         self.secrets[name] = SecretDir(self._home / name, content)
-        self._sections["credentials"][name] = {"file": {"path": str(self._home / name)}}
+        self._sections["credentials"][name] = {"file": {"path": str(self._home / name)}, **more}
         return self.secrets[name]
 
     def upstream(self, name: str, server: ValkeyServer | int, credential: str | None, **more: Any) -> None:
