@@ -9,6 +9,8 @@ rules     what clients of a listener may do
 lanes     the hot path: requests out; owing: replies back, and to whom; note: who is told how that ends
 line      one server connection, lent to one client; shared: asked on by many, and how none holds up the others
 hub       all connections to one upstream; slot: the place for a shared one, and how the next one comes into it
+moving    who leaves which connection when servers change their roles, come and go
+cluster   the same for a Redis Cluster, which clients see as one server
 login     the server's side of a login
 protocol  the verbs that tie these together
 """

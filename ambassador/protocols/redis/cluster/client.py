@@ -28,7 +28,7 @@ from ambassador.protocols.redis.state import Pin
 from ambassador.wire.redis.commands import Code, Kind
 from ambassador.wire.redis.keys import slot
 from ambassador.wire.redis.login import Pairs
-from ambassador.wire.redis.messages import Protocol, parse_inline, request
+from ambassador.wire.redis.messages import Protocol, error, parse_inline, request
 from ambassador.wire.redis.requests import EMPTY, INLINE, LARGE, SPECIAL
 from ambassador.wire.redis.sentinel import Place
 from ambassador.wire.redis.split import words_of
@@ -101,13 +101,21 @@ class ClusterClient(Ordered):
             return transactions.pass_now(self, code, words, data)
         if self.pin is not None and state.confined:
             return False
+        if code == Code.JUDGED and self.owed == len(self.queue):
+            refusal = self.rules.judge(words)
+            if refusal is not None:
+                self.say(Kind.OTHER, error(refusal))
+                return True
+            code = self.rules.code_of(name)
         if code >= PLAIN:
             return code == Code.MULTI and len(words) == 1 and self.pin is None and self._begin()
-        routes = self.hub.routes
-        place = routes.single.get(name, 0)
+        return name != serve.SCAN and self._pass_plain(name, code, words, data)
+
+    def _pass_plain(self, name: bytes, code: int, words: list[bytes], data: bytes) -> bool:
+        place = self.hub.routes.single.get(name, 0)
         if place and len(words) > place:
             return self._ask_one(code, data, slot(words[place]))
-        return name != serve.SCAN and self.ask(code, words, data)
+        return self.ask(code, words, data)
 
     def _begin(self) -> bool:
         """MULTI: which node it is for, only its first key tells."""
@@ -123,7 +131,7 @@ class ClusterClient(Ordered):
         try:
             route = self.hub.routes.find(words)
         except ClientError as refused:
-            self.say(code, b"-%b\r\n" % refused.public.encode())
+            self.say(code, error(refused.public))
             return True
         if route.how is None:
             return self._ask_one(code, data, route.target)
@@ -186,7 +194,7 @@ class ClusterClient(Ordered):
         if place is None:
             return None
         line = self._lines.get(place)
-        if line is None or not line.open:
+        if line is None or not line.open or line.protocol != self.state.protocol:
             if line is not None and self.queue:
                 return None
             line = self.hub.node(place).line(self.state.protocol, self.number)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from ambassador.errors import CredentialError, Reason, UpstreamError
 from ambassador.protocols.redis.line import ServerLine
 from ambassador.protocols.redis.login import login_to
+from ambassador.protocols.redis.slot import is_permanent
+from ambassador.telemetry import logs
 from ambassador.upstreams.upstream import Lease
 from ambassador.wire.redis.cluster import Layout, Owners, Redirect, gains, masters_of, parse_slots
 from ambassador.wire.redis.keys import SLOTS
@@ -22,6 +24,8 @@ from ambassador.wire.redis.split import TURNS
 
 if TYPE_CHECKING:
     from ambassador.protocols.redis.cluster.nodes import Cluster
+
+_log = logs.logger(__name__)
 
 MOMENT = 0.1
 """Seconds between two questions at least."""
@@ -73,7 +77,8 @@ class Topology:
         until = clock.now() + wait
         while not self.known:
             await asyncio.wait({self.refresh()}, timeout=max(PATIENCE, wait))
-            if not self.known and clock.now() >= until:
+            hopeless = isinstance(self.trouble, UpstreamError) and is_permanent(self.trouble)
+            if not self.known and (hopeless or clock.now() >= until):
                 raise self.trouble or UpstreamError(
                     Reason.CONNECT_TIMEOUT, f"no node of {self._cluster.upstream.name} tells who serves which slot"
                 )
@@ -108,6 +113,8 @@ class Topology:
         try:
             layout = await self._ask_somebody()
         except (UpstreamError, CredentialError) as error:
+            if str(error) != str(self.trouble):
+                _log.warning("cluster does not tell its slots", upstream=self._cluster.upstream.name, error=str(error))
             self.trouble = error
             counts.topology_refreshes["error"] += 1
             return
@@ -121,7 +128,10 @@ class Topology:
     def _change(self, owners: Owners) -> None:
         gained = gains(self.owners, owners)
         self.owners = owners
-        self.masters = masters_of(owners)
+        before, self.masters = self.masters, masters_of(owners)
+        if set(before) != set(self.masters):
+            masters = [str(place) for place in self.masters]
+            _log.info("cluster's masters changed", upstream=self._cluster.upstream.name, masters=masters)
         self.epoch += 1
         here = set(self.masters)
         self.turns = {turn: place for turn, place in self.turns.items() if place in here and place not in gained}

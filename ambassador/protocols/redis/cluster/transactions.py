@@ -63,7 +63,11 @@ def pass_now(client: ClusterClient, code: int, words: list[bytes], data: bytes) 
         return False
     if code in _ENDING and len(words) == 1:
         transaction.ending = True
-    elif (code >= PLAIN and code not in _QUEUED_TOO) or not _fits(client, transaction, words) or _concerns_all(words):
+    elif (
+        (code >= PLAIN and not (code in _QUEUED_TOO and client.rules.trusts(code)))
+        or not _fits(client, transaction, words)
+        or _concerns_all(words)
+    ):
         return False
     client.forward(code, data)
     return True

@@ -177,16 +177,3 @@ async def test_before_a_cluster_every_client_sees_one_server(
     guest.say("QUIT")
     await serving
     await Redis.stop_shared(redis.shared)
-
-
-async def test_before_a_cluster_every_client_sees_one_server(
-    make_table: MakeTable, redis: Redis, fake: FakeRedis
-) -> None:
-    fake.on("CLUSTER", "SLOTS", raw=encode([[0, 16383, [b"127.0.0.1", fake.port, b"id"]]], 2))
-    table = make_table(cluster=True)
-    guest = await table.stranger(EVERYONE)
-    serving = asyncio.ensure_future(serve(redis, guest, Target(table.upstream), Attached()))
-    assert await guest.ask("SET a 1", "SELECT 1") == b"+OK\r\n-ERR SELECT is not allowed in cluster mode\r\n"
-    guest.say("QUIT")
-    await serving
-    await Redis.stop_shared(redis.shared)

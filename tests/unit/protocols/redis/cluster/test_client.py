@@ -80,3 +80,28 @@ async def test_versions_of_the_protocol_have_connections_of_their_own(ring: Ring
 async def test_quit_is_answered_behind_everything(ring: Ring, member: Member) -> None:
     member.say(f"SET {A} 1", f"GET {A}", "QUIT")
     assert await member.rest_until_end() == b"+OK\r\n$1\r\n1\r\n+OK\r\n"
+
+
+async def test_rules_of_keys_hold_within_a_transaction_too(ring: Ring) -> None:
+    ring.allow(keys=[A])
+    member = await ring.guest()
+    reply = await member.ask("MULTI", f"INCR {A}", f"BLPOP {B} 0", f"EVAL x 1 {A}", "EXEC")
+    assert reply.count(b"-NOPERM") == 2
+    assert b"-EXECABORT" in reply
+
+
+async def test_what_must_be_looked_at_is_asked_without_waiting_all_the_same(ring: Ring) -> None:
+    ring.allow(keys=[A])
+    member = await ring.guest()
+    await member.ask(f"GET {A}")
+    ring.nodes[0].on("INCR", A, act="wait", times=1)
+    member.say(f"INCR {A}", f"INCR {A}", f"GET {B}", f"INCR {A}")
+    await until("the first", lambda: ring.nodes[0].asked("INCR", A) == 1)
+    assert member.talk.owed == 4
+    ring.nodes[0].release()
+    assert [await member.hear() for _ in range(4)] == [
+        b":1\r\n",
+        b":2\r\n",
+        b"-NOPERM No permissions to access a key\r\n",
+        b":3\r\n",
+    ]

@@ -85,3 +85,11 @@ async def test_it_is_asked_every_now_and_then(make_ring: MakeRing) -> None:
     assert await member.ask("PING") == b"+PONG\r\n"
     await until("some questions", lambda: ring.upstream.counts.topology_refreshes["ok"] > 2)
     assert sum(node.asked("CLUSTER", "SLOTS") for node in ring.nodes) > 2
+
+
+async def test_a_server_that_is_no_cluster_s_is_not_waited_for(make_ring: MakeRing) -> None:
+    ring = make_ring(wait=60)
+    for node in ring.nodes:
+        node.on("CLUSTER", raw=b"-ERR This instance has cluster support disabled\r\n")
+    member = await ring.guest()
+    assert (await member.ask("PING")).startswith(b"-ERR")
