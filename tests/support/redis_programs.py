@@ -137,9 +137,11 @@ class Program:
             waits = not speaker.multi  # it would only be queued
             blocks, timed = blocks or (waits and table is BLOCKING), timed or (waits and table is TIMED)
             last = words[0].upper() == b"QUIT"
+            if blocks and (speaker.protocol == 3 or any(speaker.names.values())):
+                count = 0  # what it is told unasked comes before or behind the replies to what would follow
             replies += owed
             said.append(self._written(words))
-            count += owed == 0  # who is mute says something more
+            count += owed == 0 and count > 0  # who is mute says something more
         speaker.gone = last
         return Step(client, self._pieces(b"".join(said)), replies, blocks, timed, last)
 

