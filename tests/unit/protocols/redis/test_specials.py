@@ -277,7 +277,7 @@ async def test_whoever_watches_may_go(table: Table, word: bytes) -> None:
 
 @pytest.mark.parametrize("words", ["MONITOR", "PSYNC ? -1"])
 async def test_whoever_is_refused_it_goes_on_as_before(table: Table, fake: FakeRedis, words: str) -> None:
-    fake.on(words.split()[0], raw=b"-NOPERM no\r\n")
+    fake.on(words.split(maxsplit=1)[0], raw=b"-NOPERM no\r\n")
     guest = await table.guest()
     assert await guest.ask(words) == b"-NOPERM no\r\n"
     assert await guest.ask("SET a 1") == OK
