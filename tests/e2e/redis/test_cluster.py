@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import random
+import shutil
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,29 +18,43 @@ import redis
 from redis.cluster import RedisCluster
 
 from tests.e2e.redis.plan import Plan
+from tests.support.certificates import Authority
 from tests.support.daemon import Daemon
 from tests.support.leaks import SHARED_CHILDREN
 from tests.support.processes import wait_until
 from tests.support.redis_client import Error, RedisClient, Value
-from tests.support.valkey import ValkeyServers, new_account, program
+from tests.support.secrets import canary
+from tests.support.valkey import Account, ValkeyServers, certificates, new_account, program
 from tests.support.valkey_cluster import MASTERS, ValkeyCluster
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 WRITERS = 8
+NODE = Path(__file__).parents[1] / "node"
 
 
 class Front:
     """A daemon before a cluster."""
 
-    def __init__(self, cluster: ValkeyCluster, home: Path) -> None:
+    def __init__(self, cluster: ValkeyCluster, home: Path, authority: Authority | None = None) -> None:
         self.cluster = cluster
-        plan = Plan(home)
-        plan.secret("cache", new_account(*cluster.nodes))
+        plan = Plan(home, authority)
+        self.account = new_account(*cluster.nodes)
+        self.secret = plan.secret("cache", self.account)
         seeds = [f"127.0.0.1:{node.port}" for node in cluster.nodes[:2]]
-        plan.upstream("cluster", 0, "cache", endpoints=seeds, redis={"cluster": True})
+        tls = None if authority is None else plan.tls()
+        plan.upstream("cluster", 0, "cache", endpoints=seeds, redis={"cluster": True}, tls=tls)
         self.port = plan.listener("cluster", "cluster", limits={"connections": 500})
         self.daemon = Daemon(plan.text())
+
+    @property
+    def version(self) -> float:
+        """Which value of the credential is current."""
+        return self.daemon.metric("ambassador_credential_version", credential="cache")
+
+    def uses(self, version: float) -> bool:
+        """Whether it is that one, or a later one."""
+        return self.version >= version
 
     def client(self) -> RedisClient:
         """A connection that knows nothing of clusters."""
@@ -218,6 +236,24 @@ def test_clients_that_know_of_clusters_are_satisfied_with_one_node(front: Front,
         assert len(list(aware.scan_iter("aware:*"))) == 50
 
 
+@pytest.mark.parametrize("package", ["ioredis", "redis"])
+def test_so_are_those_of_node_js(front: Front, client: RedisClient, package: str) -> None:
+    if shutil.which("node") is None:
+        pytest.skip("no node; Debian's package nodejs brings it (`make apt`)")
+    if not (NODE / "node_modules" / package).is_dir():
+        pytest.skip(f"no {package} below {NODE}; `npm ci` there brings it")
+    done = subprocess.run(
+        ["node", str(NODE / "cluster.mjs"), package],
+        input=json.dumps({"host": "127.0.0.1", "port": front.port}) + "\n",
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"nodes": 1, "found": list(range(20)), "executed": [1, 2], "heard": "hello"}
+
+
 # ---- whatever happens to its nodes
 
 
@@ -290,6 +326,38 @@ def under_load(front: Front, act: Callable[[], None], settle: float = 0.5) -> li
             replies = client.pipeline(["GET", key] for key in writer.written)
             assert [reply.value for reply in replies] == list(writer.written.values())
     return writers
+
+
+def test_the_password_changes_under_load_and_no_client_notices(
+    front: Front, client: RedisClient, own: ValkeyCluster, long: bool
+) -> None:
+    def rotate() -> None:
+        for _ in range(30 if long else 3):
+            before, password = front.account.password, canary("password")
+            for node in own.alive:
+                node.ask("ACL", "SETUSER", front.account.name, f">{password}")
+            front.account = Account(front.account.name, password)
+            wanted = front.version + 1
+            front.secret.swap({"username": front.account.name, "password": password})
+            wait_until("the new password to be used", partial(front.uses, wanted))
+            time.sleep(0.3)
+            for node in own.alive:
+                node.ask("ACL", "SETUSER", front.account.name, f"<{before}")
+
+    writers = under_load(front, rotate)
+    assert not [error for writer in writers for error in writer.refused]
+
+
+@pytest.mark.apt
+def test_redis_7_is_reached_over_tls_at_every_node(authority: Authority, tmp_path: Path) -> None:
+    with ValkeyCluster(program("redis7"), certificates=certificates(authority)) as cluster:
+        front = Front(cluster, tmp_path, authority)
+        with front.daemon, front.client() as client:
+            replies = client.pipeline(["SET", f"key:{number}", number] for number in range(100))
+            assert {reply.value for reply in replies} == {b"OK"}
+            assert client.ask("MGET", "key:1", "key:2", "key:3").value == [b"1", b"2", b"3"]
+            assert client.ask("DBSIZE").value == 100
+            assert [node.ask("DBSIZE") for node in cluster.nodes[:MASTERS]] != [100, 0, 0]
 
 
 def test_slots_are_moved_under_load_and_no_client_notices(
