@@ -252,6 +252,11 @@ class ClusterClient(Ordered):
         self._lines.clear()
         return list(line.facts.hello)
 
+    def free_pin(self) -> None:
+        """What comes next may be for another node: keep a connection of its own only as long as there is a reason."""
+        if self.pin is not None and self.state.is_free:
+            self.let_pin_go()
+
     def start_over(self) -> None:
         """See `Conversation`."""
         self.transaction = None

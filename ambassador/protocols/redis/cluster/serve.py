@@ -39,6 +39,7 @@ Words = list[bytes]
 async def serve(client: ClusterClient, words: Words) -> None:
     """A job: answer a request, or have it answered."""
     await client.settled()
+    client.free_pin()
     skipped = client.skipping
     try:
         await _serve(client, words)

@@ -99,3 +99,9 @@ async def test_watches_that_are_lost_with_their_node_fail_the_transaction(ring: 
     await until("the loss", lambda: member.talk.state.lost == "watch")
     assert await member.ask(f"GET {A}", "MULTI", f"INCR {A}", "EXEC") == b"$-1\r\n" + OK + QUEUED + b"*-1\r\n"
     assert await member.ask(f"GET {A}") == b"$-1\r\n"
+
+
+async def test_the_next_one_in_the_same_piece_may_be_at_another_node(ring: Ring, member: Member) -> None:
+    said = [[f"WATCH {key}", "MULTI", "EXEC", "MULTI", f"INCR {key}", "EXEC", "UNWATCH"] for key in (A, B, C)]
+    reply = await member.ask(*[command for commands in said for command in commands])
+    assert reply == (OK + OK + b"*0\r\n" + OK + QUEUED + b"*1\r\n:1\r\n" + OK) * 3
