@@ -34,6 +34,7 @@ class Ordered(Conversation):
     Attributes:
         queue: in the order in which it asked.
         strays: what is to be asked again: at the owner of its slot or for this once elsewhere; at once or not.
+        mending: somebody sees to that.
     """
 
     hub: Cluster
@@ -47,7 +48,7 @@ class Ordered(Conversation):
         self.strays: deque[tuple[Asked, Place | None, bool]] = deque()
         self.epoch = -1
         self._kept_bytes = 0
-        self._mending = False
+        self.mending = False
 
     @property
     def is_over(self) -> bool:
@@ -168,8 +169,8 @@ class Ordered(Conversation):
                 asked.send(line, asking=place is not None)
                 return
         self.strays.append((asked, place, at_once))
-        if not self._mending:
-            self._mending = True
+        if not self.mending:
+            self.mending = True
             self.hub.tasks.start(self._mend(), name="requests asked again")
 
     async def _mend(self) -> None:
@@ -181,8 +182,9 @@ class Ordered(Conversation):
                 try:
                     line = await self._line_for(asked, place)
                 except (UpstreamError, CredentialError) as trouble:
-                    self.strays.popleft()
-                    asked.fail(words_for(trouble))
+                    if self._still_wanted:
+                        self.strays.popleft()
+                        asked.fail(words_for(trouble))
                     continue
                 if not self._still_wanted:
                     if isinstance(line, PrivateLine):
@@ -191,7 +193,7 @@ class Ordered(Conversation):
                 self.strays.popleft()
                 asked.send(line, asking=place is not None)
         finally:
-            self._mending = False
+            self.mending = False
 
     @property
     def _still_wanted(self) -> bool:

@@ -8,7 +8,7 @@ import pytest
 
 from ambassador.errors import Reason
 from ambassador.protocols.redis.cluster import order
-from tests.unit.protocols.redis.cluster.conftest import A, B, C, Member, Ring, until
+from tests.unit.protocols.redis.cluster.conftest import A, B, C, MakeRing, Member, Ring, until
 
 
 async def test_a_slow_node_keeps_its_place(ring: Ring, member: Member) -> None:
@@ -95,3 +95,34 @@ async def test_replies_that_are_not_wanted_are_thrown_away(ring: Ring, member: M
     assert await member.hear() == b"$1\r\n1\r\n"
     member.say("CLIENT REPLY SKIP", f"SET {A} 3", f"GET {A}")
     assert await member.hear() == b"$1\r\n3\r\n"
+
+
+def away(ring: Ring) -> None:
+    """The slot of a key moves to a node that nobody is connected to, and that cannot be reached."""
+    other = max(ring.nodes[1:], key=lambda node: node.port)  # the other one may be where all meet
+    other.refuse_connections()
+    ring.nodes[0].on("INCR", A, raw=ring.moved(A, other))
+    ring.tell(other, *ring.nodes[1:])
+
+
+async def test_what_strays_for_too_long_is_answered_by_an_error(make_ring: MakeRing) -> None:
+    ring = make_ring(wait=0.3)
+    member = await ring.guest()
+    await member.ask(f"GET {A}")
+    away(ring)
+    member.say(f"INCR {A}", f"INCR {A}", "PUBLISH x y")
+    replies = [await member.hear() for _ in range(3)]
+    assert [reply[:4] for reply in replies] == [b"-ERR", b"-ERR", b":0\r\n"]
+
+
+async def test_nobody_is_told_who_has_gone_meanwhile(make_ring: MakeRing) -> None:
+    ring = make_ring(wait=0.3)
+    member = await ring.guest()
+    await member.ask(f"GET {A}")
+    away(ring)
+    member.say(f"INCR {A}")
+    await until("a stray", lambda: bool(member.talk.strays))
+    member.talk.expel(Reason.CUT)
+    await member.end()
+    await until("the end of the search", lambda: not member.talk.mending)
+    assert member.talk.owed == 1, "and nothing was delivered"
