@@ -61,6 +61,7 @@ class Hub:
         self.tasks = Tasks(lambda task, error: _log.exception("task failed", error, task=task))
         self.trouble: AmbassadorError | None = None
         self._commands: Mapping[bytes, Command] | None = None
+        self._learning = False
         self.closed = False
         self.clients: set[Conversation] = set()
         self.unused_since = clock.now()
@@ -153,9 +154,14 @@ class Hub:
     async def lease(self, way: Way) -> Lease:
         """A new logged-in connection; raises as `Upstream.lease`."""
         protocol, database = way
-        login = login_to(protocol, self.database(database), learn=self._commands is None)
-        lease = await self.reach(login)
-        if self._commands is None:
+        # One learns for all: the table is long, and until it is known ours serves.
+        learns = self._commands is None and not self._learning
+        self._learning = self._learning or learns
+        try:
+            lease = await self.reach(login_to(protocol, self.database(database), learn=learns))
+        finally:
+            self._learning = self._learning and not learns
+        if learns:
             self._commands = lease.connection.facts.commands or BUILT_IN
         if self.closed:
             lease.release()

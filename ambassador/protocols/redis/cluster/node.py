@@ -59,7 +59,7 @@ class Node(Hub):
         """See `Hub`: the nodes' commands are the same, and asked for once."""
         self._commands = self._commands or self.cluster.table
         lease = await super().lease(way)
-        self.cluster.table = self._commands
+        self.cluster.table = self._commands or self.cluster.table
         return lease
 
     async def reach(self, login: Login) -> Lease:

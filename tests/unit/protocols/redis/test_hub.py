@@ -101,6 +101,13 @@ async def test_the_table_of_commands_is_asked_for_once(table: Table, fake: FakeR
     assert table.hub.commands is BUILT_IN, "the fake does not tell"
 
 
+async def test_of_many_who_come_at_once_one_learns_the_commands_for_all(table: Table, fake: FakeRedis) -> None:
+    lines = await asyncio.gather(*(table.hub.private((2, 0)) for _ in range(20)))
+    assert fake.asked("COMMAND") == 1
+    for line in lines:
+        table.hub.give_back(line)
+
+
 # ---- connections for one
 
 
