@@ -263,7 +263,8 @@ async def test_a_server_that_ends_ends_the_session_or_is_found_again(name: str, 
         await rig.ask(stream)
         rig.server.hang_up()
         if not rig.joined:
-            await until("the connection to be lost", lambda: 'state="shared",upstream="behind"} 0' in house.metrics())
+            ok = f'upstream_connects_total{{endpoint="{rig.server.address}",result="ok",upstream="behind"}} 2'
+            await until("another connection", lambda: ok in house.metrics())
             await rig.ask(stream)
             assert not house.ends()
             return
