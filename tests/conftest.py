@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Iterator, Mapping
 
 import pytest
@@ -25,8 +26,9 @@ LOOPS: Mapping[str, LoopFactory] = {"uvloop": uvloop.new_event_loop, "asyncio": 
 
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, LoopFactory]:
-    """Every async test runs on the loop we ship with and on the one the standard library has."""
-    return LOOPS
+    """Every async test runs on the loop we ship with and on the standard library's; with `AMBASSADOR_LOOP` on that one."""
+    one = os.environ.get("AMBASSADOR_LOOP")
+    return LOOPS if one is None else {one: LOOPS[one]}
 
 
 def pytest_sessionstart() -> None:
