@@ -18,7 +18,6 @@ async def test_what_has_moved_is_asked_where_it_is_now(ring: Ring, member: Membe
     ring.nodes[0].on("INCR", A, raw=ring.moved(A, ring.nodes[1]))
     assert await member.ask(f"INCR {A}", f"INCR {A}", f"INCR {A}") == b":1\r\n:2\r\n:3\r\n"
     assert ring.nodes[1].asked("INCR", A) == 3
-    assert ring.hub.topology.owners[SLOTS[A]] == ring.place(ring.nodes[1])
     assert ring.upstream.counts.redirections == {"MOVED": 3}
     assert member.counts["WRITE"] == (3, 0)
 
