@@ -34,7 +34,8 @@ pure: ## the tests of what is compiled, on its sources alone
 	@$(pure)
 
 # What is not compiled is the same on either loop as in the run before.
-pure = AMBASSADOR_PURE=1 AMBASSADOR_LOOP=uvloop .venv/bin/python -m pytest $(addprefix tests/unit/,net protocols proxy telemetry wire) $(ARGS)
+pure = AMBASSADOR_PURE=1 AMBASSADOR_LOOP=uvloop .venv/bin/python -m pytest $(addprefix tests/unit/,net protocols/postgres \
+	$(addprefix protocols/redis/test_,client.py lanes.py line.py owing.py shared.py) proxy telemetry wire) $(ARGS)
 
 quick: ## the unit tests and what else takes seconds
 	$(ready) test

@@ -21,7 +21,7 @@ from tests.support.redis_client import RedisClient
 from tests.support.redis_programs import Program
 from tests.support.valkey import ValkeyServer, new_account
 
-PROGRAMS = max(1, int(os.environ.get("FUZZ", "100000")) // 80)
+PROGRAMS = max(1, int(os.environ.get("FUZZ", "100000")) // 100)
 FIRST = int(os.environ.get("FIRST", "0"))
 BATCHES = 4
 
