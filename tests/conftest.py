@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from collections.abc import Callable, Iterator, Mapping
 
 import pytest
@@ -33,6 +34,8 @@ def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> M
 
 def pytest_sessionstart() -> None:
     """Use each loop once: what it then holds for the life of the process is no test's leak (uvloop: a pipe)."""
+    # A shell's background jobs ignore it, and so would servers that shall end together with whoever started them.
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
     for factory in LOOPS.values():
         with asyncio.Runner(loop_factory=factory) as runner:
             runner.run(asyncio.to_thread(int))
