@@ -13,7 +13,7 @@ DEFAULT = "default"
 """Who a client is that shows a password and no name."""
 
 TRIES = 16
-"""Wrong passwords after which a connection that has not shown a right one is closed."""
+"""Requests after which a connection that has not shown a right password is closed."""
 
 MOST = 16384
 """Most bytes of a request before the proof, as the server's own bound for a single argument."""

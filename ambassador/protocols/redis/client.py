@@ -207,7 +207,7 @@ class Conversation(Seat, Link):
             return
         if self.state.raw:
             specials.say_raw(self, request, line=code == Code.INLINE)
-        elif not self._forward_now(code, request):
+        elif not self.forward_now(code, request):
             self.halt(partial(specials.serve, self, code, request))
 
     def large(self, code: int) -> None:

@@ -87,13 +87,13 @@ class Hub:
         line = slots[self._turn % len(slots)].line
         return line if line is not None and line.open else None
 
-    async def shared(self, way: Way, wait: float | None = None) -> SharedLine:
-        """An open shared connection; raises as `Slot.get`. By default it waits as long as is configured."""
+    async def shared(self, way: Way) -> SharedLine:
+        """An open shared connection, waiting for it as long as is configured; raises as `Slot.get`."""
         slots = self._ways(way)
         if slots is None:
             raise UpstreamError(Reason.UPSTREAM_REJECTED, f"more than {WAYS} databases are in use")
         self._turn += 1
-        return await slots[self._turn % len(slots)].get(self.options.wait if wait is None else wait)
+        return await slots[self._turn % len(slots)].get(self.options.wait)
 
     def idle(self, way: Way) -> PrivateLine | None:
         """A kept connection, if there is one."""
@@ -294,17 +294,18 @@ class Hub:
         self.closed = True
         self._unsubscribe()
         self.moving.close()
-        for line in self._lines():
+        for line in self.lines():
             line.drop()
         await self.tasks.stop(LAST_MOMENTS)
 
-    def _lines(self) -> list[ServerLine]:
+    def lines(self) -> list[ServerLine]:
+        """All open connections."""
         return list(self.live)
 
     @property
     def owed(self) -> int:
         """Replies that servers owe at this moment."""
-        return sum(line.owed for line in self._lines())
+        return sum(line.owed for line in self.lines())
 
     def _ways(self, way: Way) -> list[Slot] | None:
         slots = self._slots.get(way)

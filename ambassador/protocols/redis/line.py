@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
@@ -71,7 +72,7 @@ class ServerLine(Line):
         version: of the credential it has shown last.
         since: when it was opened.
         misplaced: the server has turned out not to be what is wanted.
-        busy_since: for the watch over silent servers: when the probe under way was asked; None without one.
+        probed_at: when the sign of life that is missing was asked for; None: none is. `heard` is what `count` was then.
     """
 
     patient = True
@@ -132,6 +133,13 @@ class ServerLine(Line):
         """Send a command of our own behind all others; `then` gets its reply, which nobody else sees."""
         self.expect(Answer(then), 1)
         self.to.take(request(*words))
+
+    def question(self, *words: bytes | str | int) -> asyncio.Future[bytes | None]:
+        """The same, with the reply to be awaited; None: the server has gone."""
+        reply: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
+        # Who asked may have been cancelled meanwhile.
+        self.say(*words, then=lambda found: None if reply.done() else reply.set_result(found))
+        return reply
 
     def expect(self, answer: Answer, count: int) -> Run:
         """Owe `count` replies to `answer`."""

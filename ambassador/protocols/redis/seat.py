@@ -6,7 +6,6 @@ owed on it and no state of the client is left in it.
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -157,6 +156,7 @@ class Seat(Asking):
         return self.pin
 
     def hold_pin(self, line: PrivateLine, why: Pin) -> None:
+        """Have `line` for one's own."""
         self.pin = self.line = line
         self.streaming = True
         line.listener = self.to
@@ -229,9 +229,7 @@ class Seat(Asking):
         """
         if self.pin is None:
             raise AssertionError("only a client with a connection of its own has something asked there")
-        answer: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
-        self.pin.say(*words, then=lambda reply: None if answer.done() else answer.set_result(reply))
-        reply = await answer
+        reply = await self.pin.question(*words)
         if reply is None:
             raise UpstreamError(Reason.UPSTREAM_CLOSED, "the server closed the connection")
         return reply
@@ -274,6 +272,10 @@ class Seat(Asking):
         if self.state.dedicated and self.pin is not None:
             await self.question("CLIENT", "SETNAME", name)
 
+    def end_transaction(self) -> None:
+        """It is over, without the server having said so."""
+        self.state.multi = self.state.begun = False
+
     def found_again(self) -> None:
         """The client has been told what it lost when the server went away."""
         self.state.lost = ""
@@ -300,6 +302,7 @@ class Seat(Asking):
         self.look()
 
     def show_credential(self) -> None:
+        """Show the new credential on the client's own connection, if that is due and can be done now."""
         state, pin, credential = self.state, self.pin, self.hub.upstream.credential
         if not state.credential_due or pin is None or credential is None:
             return
@@ -330,7 +333,7 @@ class Seat(Asking):
 
         self.line = Refusing(answer)
 
-    def _forward_now(self, code: int, request: bytes) -> bool:
+    def forward_now(self, code: int, request: bytes) -> bool:
         """Pass on a special request at once, if all that it needs is a connection of the client's own."""
         state = self.state
         if code not in FORWARDED or state.lost or state.confined or self.walk.classes is not self.rules.classes:
@@ -351,7 +354,7 @@ class Seat(Asking):
         """Be as in the beginning."""
         self.let_pin_go(soiled=True)
         self.mute = self.skipping = self.deaf = False
-        self.state.reset()
+        self.state = State(dedicated=self.state.dedicated)
         self.line = None
         self.look()
 

@@ -91,7 +91,7 @@ async def _serve(client: Conversation, code: int, words: Words) -> None:
     refusal = client.rules.judge(words)
     if refusal is not None:
         refuse(client, refusal)
-    elif not (client.state.lost and _mourn(client, code)):
+    elif not (client.state.lost and mourn(client, code)):
         handler = reveal if hides(words) else _HANDLERS.get(code)
         if handler is not None and client.state.confined and code not in _WHEN_CONFINED:
             command = find(words, client.hub.commands)
@@ -301,7 +301,7 @@ def say_raw(client: Conversation, data: bytes, *, line: bool) -> None:
 # ---- after a loss
 
 
-def _mourn(client: Conversation, code: int) -> bool:
+def mourn(client: Conversation, code: int) -> bool:
     """What is asked of a state that went away with the server; True: it has been answered."""
     state = client.state
     if state.lost == "multi":
@@ -309,13 +309,15 @@ def _mourn(client: Conversation, code: int) -> bool:
             return False
         if code in {Code.EXEC, Code.DISCARD}:
             client.found_again()
+            client.end_transaction()
         words = {Code.EXEC: _ABORTED, Code.DISCARD: OK}.get(Code(code) if code >= PLAIN else Code.OWN, _LOST_MULTI)
         client.reply(words, kind=Kind.TRANSACTION)
         return True
-    if code == Code.EXEC and state.multi and client.pin is not None:
+    if code == Code.EXEC and state.multi:
         # As if a watched key had changed meanwhile: nobody knows that none has.
-        client.pin.say("DISCARD", then=lambda _: None)
-        state.multi = state.begun = False
+        if client.pin is not None:
+            client.pin.say("DISCARD", then=lambda _: None)
+        client.end_transaction()
         client.found_again()
         client.reply(null(3) if state.protocol == 3 else b"*-1\r\n", kind=Kind.TRANSACTION)
         return True

@@ -93,10 +93,6 @@ class State:
         self.raw = False
         self.stuck = False
 
-    def reset(self) -> None:
-        """RESET: as a connection is in the beginning."""
-        self.__init__(dedicated=self.dedicated)  # type: ignore[misc]  # every attribute has a beginning there
-
     @property
     def in_multi(self) -> bool:
         """Whether a request sent now may be queued by the server instead of answered."""

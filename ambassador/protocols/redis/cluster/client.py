@@ -31,7 +31,7 @@ from ambassador.wire.redis.login import Pairs
 from ambassador.wire.redis.messages import Protocol, error, parse_inline, request
 from ambassador.wire.redis.requests import EMPTY, INLINE, LARGE, SPECIAL
 from ambassador.wire.redis.sentinel import Place
-from ambassador.wire.redis.split import words_of
+from ambassador.wire.redis.split import Join, words_of
 
 if TYPE_CHECKING:
     from ambassador.access.base import Principal
@@ -117,6 +117,11 @@ class ClusterClient(Ordered):
             return self._ask_one(code, data, slot(words[place]))
         return self.ask(code, words, data)
 
+    def end_transaction(self) -> None:
+        """See `Seat`."""
+        super().end_transaction()
+        self.transaction = None
+
     def _begin(self) -> bool:
         """MULTI: which node it is for, only its first key tells."""
         self.state.multi = True
@@ -135,7 +140,7 @@ class ClusterClient(Ordered):
             return True
         if route.how is None:
             return self._ask_one(code, data, route.target)
-        return self._ask_many(code, data, route)
+        return self._ask_many(code, data, route, route.how)
 
     def _ask_one(self, kind: int, data: bytes, target: Target) -> bool:
         line = self.line_to(target)
@@ -147,12 +152,12 @@ class ClusterClient(Ordered):
         self._mind(kind, line)
         return True
 
-    def _ask_many(self, kind: int, data: bytes, route: Route) -> bool:
+    def _ask_many(self, kind: int, data: bytes, route: Route, how: Join) -> bool:
         targets: list[Target] = self.targets(route)
         lines = [self.line_to(target) for target in targets]
         if None in lines or not lines:
             return False
-        joined = Joined(self, kind, route.how, route.parts)  # type: ignore[arg-type]  # it is joined somehow
+        joined = Joined(self, kind, how, route.parts)
         pieces = [request(*part.words) for part in route.parts] if route.parts else [data] * len(targets)
         self.enqueue(joined)
         asked = [joined.ask(piece, target) for piece, target in zip(pieces, targets, strict=True)]

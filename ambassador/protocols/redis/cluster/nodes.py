@@ -97,14 +97,17 @@ class Cluster(Hub):
         """
         return await self._patiently(target, lambda node, wait: node.open_line(protocol, number, wait))
 
-    async def own(self, target: Target, way: Way) -> PrivateLine:
-        """A connection for one client at a target; waits and raises as `open`."""
-        return await self._patiently(target, lambda node, wait: node.private(way, wait))
+    async def own(self, target: Target, way: Way, wait: float | None = None) -> PrivateLine:
+        """A connection for one client at a target; waits, unless told how long, and raises as `open`."""
+        return await self._patiently(target, lambda node, left: node.private(way, left), wait)
 
-    async def _patiently(self, target: Target, get: Callable[[Node, float], Awaitable[Line]]) -> Line:
+    async def _patiently(
+        self, target: Target, get: Callable[[Node, float], Awaitable[Line]], wait: float | None = None
+    ) -> Line:
         """Try for as long as is configured. Who serves a slot may change meanwhile."""
-        until = self.clock.now() + self.options.wait
-        await self.topology.learn(self.options.wait)
+        wait = self.options.wait if wait is None else wait
+        until = self.clock.now() + wait
+        await self.topology.learn(wait)
         while True:
             place = self.place_of(target)
             left = until - self.clock.now()
@@ -145,7 +148,7 @@ class Cluster(Hub):
         """See `Hub`: clients do not stay at one connection."""
         return None
 
-    async def shared(self, way: Way, wait: float | None = None) -> SharedLine:  # noqa: ARG002 - as configured
+    async def shared(self, way: Way) -> SharedLine:
         """See `Hub`."""
         return await self.open(HOME, way[0], 0)
 
@@ -153,9 +156,9 @@ class Cluster(Hub):
         """See `Hub`."""
         return None
 
-    async def private(self, way: Way, wait: float | None = None) -> PrivateLine:  # noqa: ARG002 - as configured
+    async def private(self, way: Way, wait: float | None = None) -> PrivateLine:
         """See `Hub`."""
-        return await self.own(HOME, way)
+        return await self.own(HOME, way, wait)
 
     def give_back(self, line: PrivateLine) -> None:
         """See `Hub`."""
@@ -168,6 +171,6 @@ class Cluster(Hub):
             await node.close()
         await super().close()
 
-    def _lines(self) -> list[ServerLine]:
-        nodes = (*self.nodes.values(), *self._leaving)
-        return [line for node in nodes for line in node._lines()]  # noqa: SLF001 - a hub of hubs
+    def lines(self) -> list[ServerLine]:
+        """See `Hub`."""
+        return [line for node in (*self.nodes.values(), *self._leaving) for line in node.lines()]

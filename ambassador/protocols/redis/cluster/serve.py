@@ -68,7 +68,7 @@ async def _serve(client: ClusterClient, words: Words) -> None:
     refusal = client.rules.judge(words)
     if refusal is not None:
         transactions.refuse(client, refusal)
-    elif state.lost and transactions.mourn(client, code):
+    elif state.lost and specials.mourn(client, code):
         pass
     elif state.multi and code != Code.RESET:
         await transactions.go_on(client, code, words)

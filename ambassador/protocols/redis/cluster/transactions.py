@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Final
 
 from ambassador.errors import ClientError, Reason, UpstreamError
@@ -14,7 +13,7 @@ from ambassador.protocols.redis.line import PrivateLine
 from ambassador.protocols.redis.state import Pin
 from ambassador.wire.redis.cluster import CROSSSLOT, parse_redirect
 from ambassador.wire.redis.commands import Code, Kind, find
-from ambassador.wire.redis.messages import OK, QUEUED, error, error_word, null, request
+from ambassador.wire.redis.messages import OK, QUEUED, error, error_word, request
 from ambassador.wire.redis.redact import hides
 from ambassador.wire.redis.split import BY_NODE
 
@@ -29,8 +28,6 @@ _QUEUED_TOO: Final = frozenset({Code.BLOCKING, Code.SCRIPT})
 _ALLOWED: Final = _ENDING | _QUEUED_TOO | {Code.OWN, Code.UNKNOWN, Code.MULTI, Code.WATCH, Code.UNWATCH, Code.CONFIG}
 
 _NOT_HERE = "ERR Command not allowed inside a transaction"
-_LOST = error("ERR the connection to the upstream server was lost, and the transaction with it")
-_ABORTED_BY_LOSS = error("EXECABORT Transaction discarded because the connection to the upstream server was lost.")
 _ABORTED_BY_ERRORS = error("EXECABORT Transaction discarded because of previous errors.")
 
 
@@ -147,7 +144,7 @@ async def _bind(client: ClusterClient, transaction: Transaction, target: Target,
     replies = await _ask_at(client, target, Pin.TRANSACTION, [b"MULTI"], *transaction.held, *last)
     if replies[0] != OK:
         client.let_pin_go(soiled=True)
-        _over(client)
+        client.end_transaction()
         return replies[0]
     client.state.multi = client.state.begun = transaction.bound = True
     if transaction.spoilt:
@@ -159,7 +156,7 @@ async def _bind(client: ClusterClient, transaction: Transaction, target: Target,
 async def _end(client: ClusterClient, transaction: Transaction, code: int) -> None:
     if not transaction.bound:
         if code == Code.DISCARD or transaction.spoilt or not transaction.held:
-            _over(client)
+            client.end_transaction()
             words = OK if code == Code.DISCARD else _ABORTED_BY_ERRORS if transaction.spoilt else b"*0\r\n"
             client.reply(words, kind=Kind.TRANSACTION)
             return
@@ -169,11 +166,6 @@ async def _end(client: ClusterClient, transaction: Transaction, code: int) -> No
             return
     transaction.ending = True
     client.forward(code, request("EXEC" if code == Code.EXEC else "DISCARD"))
-
-
-def _over(client: ClusterClient) -> None:
-    client.transaction = None
-    client.state.multi = client.state.begun = False
 
 
 def refuse(client: ClusterClient, text: str) -> None:
@@ -282,41 +274,8 @@ async def _ask_on(line: PrivateLine, *commands: list[bytes]) -> list[bytes]:
     Raises:
         UpstreamError: the server went away.
     """
-    answers: list[asyncio.Future[bytes | None]] = []
-    for words in commands:
-        answer: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
-        answers.append(answer)
-        line.say(*words, then=lambda reply, to=answer: None if to.done() else to.set_result(reply))  # type: ignore[misc]  # to is bound early
-    replies = [await answer for answer in answers]
+    replies = [await answer for answer in [line.question(*words) for words in commands]]
     found = [reply for reply in replies if reply is not None]
     if len(found) < len(replies):
         raise UpstreamError(Reason.UPSTREAM_CLOSED, "the server closed the connection")
     return found
-
-
-# ---- after a loss
-
-
-def mourn(client: ClusterClient, code: int) -> bool:
-    """What is asked of a state that went away with a node; True: it has been answered."""
-    state = client.state
-    if state.lost == "multi":
-        if code == Code.RESET:
-            return False
-        if code in _ENDING:
-            client.found_again()
-            client.transaction = None
-        replies = {Code.EXEC: _ABORTED_BY_LOSS, Code.DISCARD: OK}
-        client.reply(replies.get(Code(code), _LOST) if code >= PLAIN else _LOST, kind=Kind.TRANSACTION)
-        return True
-    if code == Code.EXEC and state.multi:
-        # As if a watched key had changed meanwhile: nobody knows that none has.
-        if client.pin is not None:
-            client.pin.say("DISCARD", then=lambda _: None)
-        _over(client)
-        client.found_again()
-        client.reply(null(3) if state.protocol == 3 else b"*-1\r\n", kind=Kind.TRANSACTION)
-        return True
-    if code in {Code.UNWATCH, Code.DISCARD, Code.RESET}:
-        client.found_again()
-    return False

@@ -219,7 +219,7 @@ class Table:
         for guest in self.guests:
             guest.talk.finish(End("cut", None, "self"))  # type: ignore[arg-type]  # one of the words
             await asyncio.wait({guest.ended}, timeout=PATIENCE)
-        lines = self.hub._lines()
+        lines = self.hub.lines()
         await self.hub.close()
         for line in lines:
             await line.stream.wait_closed(PATIENCE)

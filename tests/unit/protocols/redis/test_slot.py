@@ -81,7 +81,7 @@ async def test_without_a_credential_that_is_told(make_table: MakeTable, fake: Fa
 
 async def test_a_database_that_there_is_not_is_given_up_and_forgotten(table: Table, fake: FakeRedis) -> None:
     with pytest.raises(UpstreamError) as caught:
-        await table.hub.shared((2, 99), 1000.0)
+        await table.hub.shared((2, 99))
     assert caught.value.code == "SELECT"
     assert (2, 99) not in table.hub._slots
     assert table.hub.trouble is None, "it is nobody else's"

@@ -131,7 +131,7 @@ def test_what_else_keeps_a_connection(what: str) -> None:
     state = State(dedicated=False)
     setattr(state, what, True)
     assert not state.leaves_nothing
-    state.reset()
+    setattr(state, what, False)
     assert state.leaves_nothing
 
 
@@ -143,18 +143,6 @@ def test_a_subscriber_of_any_kind_is_confined_in_resp2(group: str) -> None:
     assert (state.listening, state.confined, state.is_free) == (True, True, False)
     state.protocol = 3
     assert (state.listening, state.confined) == (True, False)
-
-
-def test_a_reset_is_as_in_the_beginning_but_for_the_mode() -> None:
-    state = State(dedicated=True)
-    state.protocol, state.database, state.name, state.lost = 3, 4, b"me", "multi"
-    state.channels["channel"].add(b"c")
-    state.multi = state.begun = state.watching = True
-    state.reset()
-    assert {name: getattr(state, name) for name in State.__slots__} == {
-        name: getattr(State(dedicated=True), name) for name in State.__slots__
-    }
-    assert not state.is_free, "dedicated is for good"
 
 
 def test_every_class_that_is_forwarded_has_its_reason() -> None:
