@@ -235,16 +235,20 @@ class Conversation:
     """One client. `say` is for the test's own thread as well."""
 
     def __init__(self, sock: socket.socket, server: FakeRedis) -> None:
+        self._sock = sock
+        self._server = server
+        self._sending = threading.Lock()
+        self._begin()
+
+    def _begin(self) -> None:
+        """Be as a connection is in the beginning, or behind RESET."""
         self.number = next(_IDS)
         self.name = b""
-        self.user: bytes | None = None if server.users else b"default"
+        self.user: bytes | None = None if self._server.users else b"default"
         self.protocol: Literal[2, 3] = 2
         self.database = 0
         self.channels: set[bytes] = set()
         self.patterns: set[bytes] = set()
-        self._sock = sock
-        self._server = server
-        self._sending = threading.Lock()
         self._queue: list[Words] | None = None
         self._spoilt = False
         self._patient = True  # blocking commands block; within EXEC they do not
@@ -507,7 +511,7 @@ class Conversation:
         return bulk(words[1]) if len(words) > 1 else PONG
 
     def _reset(self, _: Words) -> bytes:
-        self.__init__(self._sock, self._server)  # type: ignore[misc]  # as in the beginning
+        self._begin()
         return simple("RESET")
 
 

@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import itertools
 import random
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from functools import partial
 from typing import Any, Self
 
 import hiredis
@@ -80,7 +81,7 @@ class Load:
         self._port = port
         self._prefix = prefix
         self._stopping = asyncio.Event()
-        self._works: list[Callable[[], Awaitable[None]]] = []
+        self._works: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self.clients: list[Client] = []
         self.done = 0
 
@@ -89,15 +90,15 @@ class Load:
         """Every error reply that came."""
         return [error for client in self.clients for error in client.errors]
 
-    def add(self, work: Callable[[int], Awaitable[None]], count: int) -> None:
+    def add(self, work: Callable[[int], Coroutine[Any, Any, None]], count: int) -> None:
         """So many clients more."""
-        self._works += [lambda number=number: work(number) for number in range(count)]  # type: ignore[misc]
+        self._works += [partial(work, number) for number in range(count)]
 
     async def run(self, meanwhile: Awaitable[object]) -> None:
         """Let them work for as long as that takes. Raises what went wrong with any of them."""
         async with asyncio.TaskGroup() as group:
             for work in self._works:
-                group.create_task(work())  # type: ignore[arg-type]
+                group.create_task(work())
             await meanwhile
             self._stopping.set()
 

@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -171,11 +172,16 @@ class Lost:
         return next(self._answers)
 
 
+def lost(*answers: str | int) -> Any:
+    """A `Lost` in the place of either."""
+    return Lost(*answers)
+
+
 def test_a_session_that_moved_would_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Stage, "rotate", lambda self: None)
     monkeypatch.setattr(Stage, "credential_versions", lambda self: {})
     with Stage() as stage:
         with pytest.raises(StageFailed, match="moved from server process 1 to 2"):
-            module._rotation(stage, Lost("1", "2"), Lost(1, 2))  # type: ignore[arg-type]
+            module._rotation(stage, lost("1", "2"), lost(1, 2))
         with pytest.raises(StageFailed, match="counted to 1, and then to 1"):
-            module._rotation(stage, Lost("1", "1"), Lost(1, 1))  # type: ignore[arg-type]
+            module._rotation(stage, lost("1", "1"), lost(1, 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -29,13 +30,23 @@ async def test_a_switch_is_noticed_at_once_whoever_tells_of_it(trio: Trio) -> No
         assert trio.found == ["1 | 2 3", "2 | 3"]
 
 
+def asked_anew(one: FakeSentinel, before: int) -> Callable[[], bool]:
+    """Whether a Sentinel has been asked more often than `before`, and is listened to by one."""
+    return lambda: one.asked > before and one.listeners == 1
+
+
+def found_last(trio: Trio, wanted: str) -> Callable[[], bool]:
+    """Whether `wanted` is the last that was found."""
+    return lambda: trio.found[-1] == wanted
+
+
 async def test_those_who_hear_of_a_switch_later_change_nothing(trio: Trio) -> None:
     async with trio.watching():
         await until("all to listen", lambda: all(one.listeners for one in trio.sentinels))
         for one in trio.sentinels:
             asked = one.asked
             one.switch(NEW)
-            await until("it to be asked", lambda one=one, asked=asked: one.asked > asked and one.listeners == 1)  # type: ignore[misc]
+            await until("it to be asked", asked_anew(one, asked))
         await until("the switch", lambda: trio.found[-1] == "2 | 3")
         assert trio.found == ["1 | 2 3", "2 | 3"]
 
@@ -48,7 +59,7 @@ async def test_a_replica_that_goes_down_is_left_out_until_it_is_back(trio: Trio)
         for down in (True, False):
             first.replicas[NEW] = down
             first.publish("+sdown" if down else "-sdown", "slave x 10.0.0.2 6379 @ cache 10.0.0.1 6379")
-            await until("the change", lambda down=down: trio.found[-1] == ("1 | 3" if down else "1 | 2 3"))  # type: ignore[misc]
+            await until("the change", found_last(trio, "1 | 3" if down else "1 | 2 3"))
 
 
 async def test_a_change_of_which_nobody_tells_is_found_by_asking(trio: Trio) -> None:

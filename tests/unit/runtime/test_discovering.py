@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -187,10 +187,15 @@ async def test_a_change_is_logged_with_the_roles(stage: Stage, monkeypatch: pyte
     ]
 
 
+def leads_to(world: World, port: int) -> Callable[[], bool]:
+    """Whether the upstream has this one endpoint."""
+    return lambda: world.upstreams["cache"].endpoints == (endpoint(port),)
+
+
 async def test_counts_of_endpoints_that_are_gone_are_let_go(stage: Stage) -> None:
     world = await stage.show("delphi")
     for port in (1, 2):
         oracle(world).said.put_nowait((endpoint(port),))
-        await until("the set", lambda port=port: world.upstreams["cache"].endpoints == (endpoint(port),))  # type: ignore[misc]
+        await until("the set", leads_to(world, port))
         stage.commons.metrics.upstream("cache").endpoint(f"10.0.0.1:{port}")
     assert [address for address, _ in stage.commons.metrics.upstream("cache").endpoints.items()] == ["10.0.0.1:2"]

@@ -15,6 +15,7 @@ from ambassador.config.address import Address
 from ambassador.config.schema import UpstreamSettings
 from ambassador.credentials.credential import Credential
 from ambassador.credentials.store import Store
+from ambassador.errors import Reason
 from ambassador.kit.clock import SYSTEM, Clock
 from ambassador.net.relay import End
 from ambassador.net.stream import Stream
@@ -217,7 +218,7 @@ class Table:
 
     async def _clear(self) -> None:
         for guest in self.guests:
-            guest.talk.finish(End("cut", None, "self"))  # type: ignore[arg-type]  # one of the words
+            guest.talk.finish(End(Reason.CUT, None, "self"))
             await asyncio.wait({guest.ended}, timeout=PATIENCE)
         lines = self.hub.lines()
         await self.hub.close()

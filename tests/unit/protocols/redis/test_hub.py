@@ -377,6 +377,11 @@ async def test_a_silent_server_is_asked_for_a_sign_of_life_and_given_up(
     assert "upstream does not answer" in told()
 
 
+def has_answered(fake: FakeRedis, line: ServerLine, times: int) -> Callable[[], bool]:
+    """Whether the server has been asked for a sign of life so often, and none is missing."""
+    return lambda: fake.asked("PING") >= times and line.probed_at is None
+
+
 async def test_a_server_that_gives_a_sign_of_life_is_kept(
     make_table: MakeTable, fake: FakeRedis, clock: ManualClock
 ) -> None:
@@ -384,7 +389,7 @@ async def test_a_server_that_gives_a_sign_of_life_is_kept(
     line = await table.hub.shared((2, 0))
     for turn in range(1, 4):
         await clock.advance(5)
-        await until("the sign to come", lambda turn=turn: fake.asked("PING") >= turn and line.probed_at is None)  # type: ignore[misc]  # the turn is fixed
+        await until("the sign to come", has_answered(fake, line, turn))
         assert line.owed == 0
     assert not line.gone
 

@@ -14,15 +14,15 @@ from ambassador.upstreams.balance import ReadFrom
 from ambassador.upstreams.endpoint import Endpoint, Role
 from ambassador.upstreams.upstream import Attempt
 from ambassador.wire.redis.commands import BUILT_IN, Code, classify
-from ambassador.wire.redis.messages import Encodable, array, bulk, encode, integer
+from ambassador.wire.redis.messages import Encodable, Protocol, array, bulk, encode, integer
 from tests.support.fake_redis import FakeRedis
 from tests.unit.protocols.redis.conftest import PATIENCE, MakeTable, Table
 
 
-async def learned(table: Table, protocol: int = 2, database: int = 0, *, learn: bool = False) -> ServerFacts:
+async def learned(table: Table, protocol: Protocol = 2, database: int = 0, *, learn: bool = False) -> ServerFacts:
     """What a login learns."""
     async with asyncio.timeout(PATIENCE):
-        lease = await table.upstream.lease(login_to(protocol, database, learn=learn))  # type: ignore[arg-type]  # 2 or 3
+        lease = await table.upstream.lease(login_to(protocol, database, learn=learn))
     facts: ServerFacts = lease.connection.facts
     lease.release()
     await lease.stream.wait_closed(5)
@@ -37,7 +37,7 @@ async def refused(table: Table, database: int = 0) -> UpstreamError:
 
 @pytest.mark.parametrize("protocol", [2, 3])
 async def test_a_login_shows_the_credential_and_chooses_what_was_wished(
-    make_table: MakeTable, fake: FakeRedis, password: str, protocol: int
+    make_table: MakeTable, fake: FakeRedis, password: str, protocol: Protocol
 ) -> None:
     fake.user("app", password)
     facts = await learned(make_table(password=password), protocol, 5)

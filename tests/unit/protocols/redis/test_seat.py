@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from ambassador.access.base import Principal
@@ -12,7 +14,7 @@ from ambassador.wire.redis.commands import Code, Kind
 from ambassador.wire.redis.messages import request
 from ambassador.wire.redis.requests import Requests
 from tests.support.fake_redis import FakeRedis
-from tests.unit.protocols.redis.conftest import EVERYONE, MakeTable, Table, pack, until
+from tests.unit.protocols.redis.conftest import EVERYONE, Guest, MakeTable, Table, pack, until
 
 OK = b"+OK\r\n"
 
@@ -83,6 +85,11 @@ async def test_what_needs_a_connection_of_the_client_s_own_has_to_have_one(table
         guest.talk.turn_raw(Pin.MONITOR)
 
 
+def has_said_more(guest: Guest, than: int) -> Callable[[], bool]:
+    """Whether more bytes have come from a client."""
+    return lambda: guest.talk.bytes_in > than
+
+
 async def test_half_a_request_is_midway_only_where_it_has_gone(make_table: MakeTable) -> None:
     half = request("SET", "k", "v")[:25]
     for mode, midway in (("multiplex", False), ("dedicated", True)):
@@ -90,7 +97,7 @@ async def test_half_a_request_is_midway_only_where_it_has_gone(make_table: MakeT
         await guest.ask("PING")
         assert not guest.talk.is_midway
         guest.send(half)
-        await until("it to come", lambda guest=guest: guest.talk.bytes_in > len(half))  # type: ignore[misc]  # fixed
+        await until("it to come", has_said_more(guest, len(half)))
         assert guest.talk.is_midway is midway
         guest.send(request("SET", "k", "v")[25:])
         assert await guest.hear() == OK

@@ -84,8 +84,8 @@ def test_channels_share_slots_with_keys_and_count_where_that_matters() -> None:
     assert keys("SSUBSCRIBE c d", channels=True) == [1, 2]
 
 
-def command(*specs: KeySpec, **options: int) -> Command:
-    return Command(b"X", key_specs=specs, **options)  # type: ignore[arg-type]
+def command(*specs: KeySpec, first_key: int = 0, last_key: int = 0, step: int = 0) -> Command:
+    return Command(b"X", key_specs=specs, first_key=first_key, last_key=last_key, step=step)
 
 
 def test_a_keyword_shows_the_way() -> None:

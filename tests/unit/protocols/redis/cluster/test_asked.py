@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 import pytest
 
 from ambassador.protocols.redis.cluster.asked import MOST_HOPS
@@ -78,7 +80,7 @@ async def test_what_was_under_way_when_a_node_went_is_answered_by_an_error_in_it
     ]
 
 
-async def said(member: Member, *commands: str):  # type: ignore[no-untyped-def]  # bytes, one by one
+async def said(member: Member, *commands: str) -> AsyncIterator[bytes]:
     member.say(*commands)
     for _ in commands:
         yield await member.hear()

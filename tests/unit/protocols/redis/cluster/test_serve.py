@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ambassador.wire.redis.messages import encode
-from tests.unit.protocols.redis.cluster.conftest import A, B, Member, Ring, until
+from tests.unit.protocols.redis.cluster.conftest import A, B, MakeRing, Member, Ring, until
 
 
 async def test_what_is_for_all_nodes_is_asked_of_all(ring: Ring, member: Member) -> None:
@@ -100,7 +100,7 @@ async def test_what_shows_our_login_is_blanked_out(ring: Ring, member: Member) -
     assert b"hush" not in await member.ask("CONFIG GET requirepass")
 
 
-async def test_a_cluster_that_is_not_there_is_told_of(make_ring) -> None:  # type: ignore[no-untyped-def]
+async def test_a_cluster_that_is_not_there_is_told_of(make_ring: MakeRing) -> None:
     ring = make_ring(wait=0.1)
     for node in ring.nodes:
         node.on("CLUSTER", raw=b"-ERR This instance has cluster support disabled\r\n")
