@@ -149,7 +149,7 @@ async def test_a_reset_by_the_server_reaches_the_client(plan: Plan) -> None:
 
 async def test_when_no_server_answers_the_client_is_closed_without_a_word(plan: Plan) -> None:
     with ThreadedServer(echo) as server:
-        server.refuse()
+        server.refuse_connections()
         async with House(plan.text(server, listener=TCP)) as house, client(plan.at) as stream:
             assert await everything(stream) == b""
             await until("the session to end", lambda: bool(house.ends()))

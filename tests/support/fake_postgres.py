@@ -14,7 +14,6 @@ import socket
 import ssl
 import threading
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from ambassador.net.certificate import server_end_point
@@ -36,7 +35,7 @@ SETTINGS = {
 }
 
 
-class FakePostgres:
+class FakePostgres(ThreadedServer):
     """A context manager. Without a user everyone is let in unasked, to any database.
 
     Args:
@@ -51,58 +50,17 @@ class FakePostgres:
         self.logins: list[Login] = []
         self.cancels: list[tuple[int, bytes]] = []
         self._live: list[Conversation] = []
-        self._lock = threading.Lock()
+        self._guard = threading.Lock()
         self._script = Script(settings=dict(SETTINGS))
-        self._server = ThreadedServer(self._serve, unix=unix)
-
-    def __enter__(self) -> Self:
-        self._server.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.__exit__(kind, error, trace)
+        super().__init__(self._talk, unix=unix)
 
     # ---- what is going on
 
     @property
-    def address(self) -> str:
-        """Where it listens, as the configuration writes it."""
-        return self._server.address
-
-    @property
-    def port(self) -> int:
-        """Its TCP port."""
-        return self._server.port
-
-    @property
-    def accepted(self) -> int:
-        """How many connections there have been."""
-        return self._server.accepted
-
-    @property
-    def connections(self) -> int:
-        """How many are open now."""
-        return self._server.connections
-
-    @property
     def sessions(self) -> list[Conversation]:
         """Who is logged in now, in order."""
-        with self._lock:
+        with self._guard:
             return list(self._live)
-
-    def refuse_connections(self) -> None:
-        """From now on nobody listens here."""
-        self._server.refuse()
-
-    def hang_up(self) -> None:
-        """End every connection politely: what a server does that is told to stop at once."""
-        self._server.hang_up()
-
-    def reset(self) -> None:
-        """Reset every connection: what a machine does that lost its memory."""
-        self._server.reset()
 
     # ---- the script: what works
 
@@ -227,7 +185,7 @@ class FakePostgres:
 
     # ---- behind it
 
-    def _serve(self, sock: socket.socket) -> None:
+    def _talk(self, sock: socket.socket) -> None:
         talk = Conversation(sock, self._script)
         try:
             cancel = talk.log_in()
@@ -235,18 +193,18 @@ class FakePostgres:
                 self._cancel(*cancel)
                 return
             assert talk.login is not None
-            with self._lock:
+            with self._guard:
                 self.logins.append(talk.login)
                 self._live.append(talk)
             talk.serve()
         finally:
-            with self._lock:
+            with self._guard:
                 if talk in self._live:
                     self._live.remove(talk)
             talk.close()
 
     def _cancel(self, pid: int, key: bytes) -> None:
-        with self._lock:
+        with self._guard:
             self.cancels.append((pid, key))
             for talk in self._live:
                 if (talk.pid, talk.key) == (pid, key):

@@ -81,7 +81,7 @@ class Data:
         self.changed.notify_all()
 
 
-class FakeRedis:
+class FakeRedis(ThreadedServer):
     """A context manager. Without a user everyone is let in unasked.
 
     Attributes:
@@ -95,71 +95,30 @@ class FakeRedis:
         self.knows_hello = True
         self.protocols = {2, 3}
         self.released = threading.Event()
-        self._faults: list[Fault] = []
+        self._script: list[Fault] = []
         self._left: int | None = None
         self._live: list[Conversation] = []
-        self._lock = threading.Lock()
-        self._server = ThreadedServer(self._serve)
-
-    def __enter__(self) -> Self:
-        self._server.__enter__()
-        return self
+        self._guard = threading.Lock()
+        super().__init__(self._talk)
 
     def __exit__(
         self, kind: type[BaseException] | None, failure: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.released.set()
-        self._server.__exit__(kind, failure, trace)
+        super().__exit__(kind, failure, trace)
 
     # ---- what is going on
 
     @property
-    def address(self) -> str:
-        """Where it listens, as the configuration writes it."""
-        return self._server.address
-
-    @property
-    def port(self) -> int:
-        """Its TCP port."""
-        return self._server.port
-
-    @property
-    def accepted(self) -> int:
-        """How many connections there have been."""
-        return self._server.accepted
-
-    @property
-    def connections(self) -> int:
-        """How many are open now."""
-        return self._server.connections
-
-    @property
-    def closing(self) -> bool:
-        """Whether it is being ended."""
-        return self._server.closing.is_set()
-
-    @property
     def sessions(self) -> list[Conversation]:
         """Who is connected now, in order."""
-        with self._lock:
+        with self._guard:
             return list(self._live)
 
     def asked(self, *words: str) -> int:
         """How often a command that begins with these words was heard."""
         wanted = [word.encode() for word in words]
         return sum(heard[: len(wanted)] == wanted for heard in list(self.heard))
-
-    def hang_up(self) -> None:
-        """End every connection politely."""
-        self._server.hang_up()
-
-    def reset(self) -> None:
-        """Reset every connection."""
-        self._server.reset()
-
-    def refuse_connections(self) -> None:
-        """From now on nobody listens here."""
-        self._server.refuse()
 
     def release(self) -> None:
         """Let go on who waits."""
@@ -184,33 +143,33 @@ class FakeRedis:
 
     def lose_after(self, count: int) -> Self:
         """Answer so many more commands, and close instead of answering the next; then work as before."""
-        with self._lock:
+        with self._guard:
             self._left = count
         return self
 
     def on(self, *words: str, raw: bytes = b"", act: Act = "go on", times: int | None = None) -> Self:
         """Answer commands that begin with these words so, all or the next few. What was said later comes first."""
-        with self._lock:
-            self._faults.insert(0, Fault([word.encode() for word in words], raw, act, times))
+        with self._guard:
+            self._script.insert(0, Fault([word.encode() for word in words], raw, act, times))
         return self
 
     def as_usual(self) -> Self:
         """Forget every fault."""
-        with self._lock:
-            self._faults.clear()
+        with self._guard:
+            self._script.clear()
         return self
 
     # ---- behind it
 
     def fault_of(self, words: Words) -> Fault | None:
         """What is to go wrong with a command; each asked for once."""
-        with self._lock:
+        with self._guard:
             if words[0] not in LOGIN and self._left is not None:
                 self._left -= 1
                 if self._left < 0:
                     self._left = None
                     return Fault(words, b"", "close", None)
-            for fault in self._faults:
+            for fault in self._script:
                 if words[: len(fault.words)] == fault.words and fault.times != 0:
                     fault.times = None if fault.times is None else fault.times - 1
                     return fault
@@ -220,14 +179,14 @@ class FakeRedis:
         """Tell whoever is subscribed; how many."""
         return sum(session.tell(channel, message) for session in self.sessions)
 
-    def _serve(self, sock: socket.socket) -> None:
+    def _talk(self, sock: socket.socket) -> None:
         session = Conversation(sock, self)
-        with self._lock:
+        with self._guard:
             self._live.append(session)
         try:
             session.serve()
         finally:
-            with self._lock:
+            with self._guard:
                 self._live.remove(session)
 
 
@@ -330,7 +289,7 @@ class Conversation:
             pass
         finally:
             self._sock.settimeout(10)
-        if self._server.closing:
+        if self._server.closing.is_set():
             raise EOFError
 
     def _answer(self, words: Words) -> bytes:

@@ -54,7 +54,7 @@ class ThreadedServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.closing.set()
-        self.refuse()
+        self.refuse_connections()
         self.hang_up()
         for thread in self._threads:
             thread.join(PATIENCE)
@@ -68,7 +68,7 @@ class ThreadedServer:
         with self._lock:
             return len(self._open)
 
-    def refuse(self) -> None:
+    def refuse_connections(self) -> None:
         """Take no more connections: whoever connects is refused."""
         # Closing alone would not wake the thread in accept.
         with contextlib.suppress(OSError):

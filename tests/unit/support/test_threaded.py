@@ -44,10 +44,10 @@ def test_an_echo_ends_when_its_client_has_ended() -> None:
         assert everything(client) == b"all of it"
 
 
-def test_it_may_refuse_connections_from_some_moment_on() -> None:
+def test_it_may_refuse_from_some_moment_on() -> None:
     with ThreadedServer(echo) as server, connect(server) as before:
         wait_until("the connection to be taken", lambda: server.accepted == 1)
-        server.refuse()
+        server.refuse_connections()
         with pytest.raises(ConnectionRefusedError):
             connect(server)
         before.sendall(b"still here")
