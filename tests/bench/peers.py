@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import dedent
 from typing import TypeVar
 
+from ambassador.demo.servers import free_port
 from tests.support.processes import Child, wait_until
 
 NOBODY = "nobody"
@@ -73,6 +75,41 @@ def program(name: str, package: str | None = None) -> Path:
     if found is None:
         raise Missing(f"Debian's package {package or name} (`make apt`)")
     return Path(found)
+
+
+@contextmanager
+def haproxy_before(
+    directory: Path, upstream: int, tls: str, *, tuning: str = "", password: str | None = None
+) -> Iterator[Peer]:
+    """HAProxy before a port of this machine: copies bytes, one thread.
+
+    Args:
+        tls: its words for TLS to the server; none without.
+        tuning: a line more of its global section.
+        password: of which clients must know.
+    """
+    port = free_port()
+    home = directory / f"haproxy-{port}"
+    home.mkdir()
+    configuration = dedent(f"""\
+        global
+            nbthread 1
+            maxconn 6000
+            {tuning}
+        defaults
+            mode tcp
+            timeout connect 5s
+            timeout client 1h
+            timeout server 1h
+        listen bench
+            bind 127.0.0.1:{port}
+            server bench 127.0.0.1:{upstream} {tls}
+        """)
+    file = home / "haproxy.cfg"
+    file.write_text(configuration)
+    words: list[str | Path] = [program("haproxy"), "-db", "-f", file]
+    with running("haproxy", words, port, configuration, home, password=password) as peer:
+        yield peer
 
 
 def envoy_words(file: Path) -> list[str | Path]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from textwrap import dedent
 
 from ambassador.demo.servers import free_port
-from tests.bench.peers import NOBODY, Peer, envoy_words, program, running
+from tests.bench.peers import NOBODY, Peer, envoy_words, haproxy_before, program, running
 from tests.support.daemon import COMMAND
 
 
@@ -94,26 +94,8 @@ def pgbouncer(directory: Path, backend: Backend) -> Iterator[Peer]:
 @contextmanager
 def haproxy(directory: Path, backend: Backend) -> Iterator[Peer]:
     """Copies bytes, one thread; TLS begun at once, as PostgreSQL 17 allows (HAProxy cannot ask for it first)."""
-    port = free_port()
-    home = directory / f"haproxy-{port}"
-    home.mkdir()
     tls = f"ssl verify required ca-file {backend.ca} verifyhost localhost alpn postgresql" if backend.ca else ""
-    configuration = dedent(f"""\
-        global
-            nbthread 1
-            maxconn 6000
-        defaults
-            mode tcp
-            timeout connect 5s
-            timeout client 1h
-            timeout server 1h
-        listen bench
-            bind 127.0.0.1:{port}
-            server bench 127.0.0.1:{backend.port} {tls}
-        """)
-    file = home / "haproxy.cfg"
-    file.write_text(configuration)
-    with running("haproxy", [program("haproxy"), "-db", "-f", file], port, configuration, home) as peer:
+    with haproxy_before(directory, backend.port, tls) as peer:
         yield peer
 
 

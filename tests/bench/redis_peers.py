@@ -13,7 +13,7 @@ from pathlib import Path
 from textwrap import dedent
 
 from ambassador.demo.servers import free_port, write_private
-from tests.bench.peers import Missing, Peer, envoy_words, program, running
+from tests.bench.peers import Missing, Peer, envoy_words, haproxy_before, program, running
 from tests.support.daemon import COMMAND
 
 
@@ -108,28 +108,9 @@ def twemproxy(directory: Path, backend: Backend) -> Iterator[Peer]:
 @contextmanager
 def haproxy(directory: Path, backend: Backend) -> Iterator[Peer]:
     """Copies bytes, one thread. Large values cost it least with buffers of 64 KiB, small ones with the default."""
-    port = free_port()
-    home = directory / f"haproxy-{port}"
-    home.mkdir()
     tls = f"ssl verify required ca-file {backend.ca} verifyhost localhost" if backend.ca else ""
-    configuration = dedent(f"""\
-        global
-            nbthread 1
-            tune.bufsize {16384 if backend.size < 16384 else 65536}
-            maxconn 6000
-        defaults
-            mode tcp
-            timeout connect 5s
-            timeout client 1h
-            timeout server 1h
-        listen bench
-            bind 127.0.0.1:{port}
-            server bench 127.0.0.1:{backend.port} {tls}
-        """)
-    file = home / "haproxy.cfg"
-    file.write_text(configuration)
-    words: list[str | Path] = [program("haproxy"), "-db", "-f", file]
-    with running("haproxy", words, port, configuration, home, password=backend.password) as peer:
+    tuning = f"tune.bufsize {16384 if backend.size < 16384 else 65536}"
+    with haproxy_before(directory, backend.port, tls, tuning=tuning, password=backend.password) as peer:
         yield peer
 
 

@@ -187,23 +187,15 @@ class AsyncRedisPy(Driver):
             aborted, executed = await self._transactions(client, other, f"{prefix}:watched")
             waiting = asyncio.create_task(client.blpop([f"{prefix}:queue"], timeout=5))
             await other.rpush(f"{prefix}:queue", "job")
-            await client.mset({f"{prefix}:scan:{n}": n for n in range(50)})
-            await client.set(f"{prefix}:large", b"x" * LARGE)
-            await client.set(f"{prefix}:binary", BINARY)
-            await client.set(f"{prefix}:db", "zero")
-            await one.set(f"{prefix}:db", "one")
+            await store(client, one, prefix)
             return Seen(
-                text=(await client.get(f"{prefix}:text")).decode(),
                 pipeline=sum(numbers),
                 aborted=aborted,
                 executed=executed,
                 popped=(await waiting)[1].decode(),
                 heard=await self._heard(client, other, f"{prefix}:news"),
                 script=await client.eval(SCRIPT, 1, f"{prefix}:script", 6),
-                databases=tuple([(await each.get(f"{prefix}:db")).decode() for each in (client, one, client)]),
-                scanned=len({key async for key in client.scan_iter(match=f"{prefix}:scan:*", count=10)}),
-                large=(await client.get(f"{prefix}:large")).count(b"x"),
-                binary=await client.get(f"{prefix}:binary") == BINARY,
+                **await found_again(client, one, prefix),
             )
 
     async def _transactions(self, client: Any, other: Any, key: str) -> tuple[bool, tuple[int, ...]]:
@@ -240,6 +232,26 @@ class AsyncRedisPy(Driver):
                 return str(error)
 
 
+async def store(client: Any, one: Any, prefix: str) -> None:
+    """Put down what is to be found again; `one` uses database 1."""
+    await client.mset({f"{prefix}:scan:{n}": n for n in range(50)})
+    await client.set(f"{prefix}:large", b"x" * LARGE)
+    await client.set(f"{prefix}:binary", BINARY)
+    await client.set(f"{prefix}:db", "zero")
+    await one.set(f"{prefix}:db", "one")
+
+
+async def found_again(client: Any, one: Any, prefix: str) -> dict[str, Any]:
+    """What there is of it."""
+    return {
+        "text": (await client.get(f"{prefix}:text")).decode(),
+        "databases": tuple([(await each.get(f"{prefix}:db")).decode() for each in (client, one, client)]),
+        "scanned": len({key async for key in client.scan_iter(match=f"{prefix}:scan:*", count=10)}),
+        "large": (await client.get(f"{prefix}:large")).count(b"x"),
+        "binary": await client.get(f"{prefix}:binary") == BINARY,
+    }
+
+
 class Coredis(Driver):
     """coredis, which speaks RESP3 and nothing else."""
 
@@ -256,23 +268,15 @@ class Coredis(Driver):
             aborted, executed = await self._transactions(client, other, f"{prefix}:watched")
             waiting = asyncio.ensure_future(client.blpop([f"{prefix}:queue"], timeout=5))
             await other.rpush(f"{prefix}:queue", ["job"])
-            await client.mset({f"{prefix}:scan:{n}": n for n in range(50)})
-            await client.set(f"{prefix}:large", b"x" * LARGE)
-            await client.set(f"{prefix}:binary", BINARY)
-            await client.set(f"{prefix}:db", "zero")
-            await one.set(f"{prefix}:db", "one")
+            await store(client, one, prefix)
             return Seen(
-                text=(await client.get(f"{prefix}:text")).decode(),
                 pipeline=sum(numbers),
                 aborted=aborted,
                 executed=executed,
                 popped=(await waiting)[1].decode(),
                 heard=await self._heard(client, other, f"{prefix}:news"),
                 script=await client.eval(SCRIPT, [f"{prefix}:script"], [6]),
-                databases=tuple([(await each.get(f"{prefix}:db")).decode() for each in (client, one, client)]),
-                scanned=len({key async for key in client.scan_iter(match=f"{prefix}:scan:*", count=10)}),
-                large=(await client.get(f"{prefix}:large")).count(b"x"),
-                binary=await client.get(f"{prefix}:binary") == BINARY,
+                **await found_again(client, one, prefix),
             )
 
     async def _transactions(self, client: Any, other: Any, key: str) -> tuple[bool, tuple[int, ...]]:

@@ -7,7 +7,8 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,17 @@ def test_every_command_gets_its_own_answer_or_its_own_error(
     figure(f"{times} kills, {load.done} answers, {sum(kinds.values())} errors")
 
 
+@contextmanager
+def served(directory: Path) -> Iterator[tuple[dict[str, int], ValkeyServer]]:
+    """A server of the test's own, and the ports of a daemon before it, by mode."""
+    with ValkeyServer() as server:
+        plan = Plan(directory)
+        plan.secret("cache", new_account(server))
+        ports = plan.both(server, "cache")
+        with Daemon(plan.text()):
+            yield ports, server
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_subscriptions_come_back_by_themselves(mode: str, tmp_path: Path) -> None:
     async def run(port: int, server: ValkeyServer) -> None:
@@ -82,12 +94,8 @@ def test_subscriptions_come_back_by_themselves(mode: str, tmp_path: Path) -> Non
                 # It may have been the first one to be back, and have heard an earlier one too.
                 assert await listener.item() == [b"message", b"renewed:c", b"again"]
 
-    with ValkeyServer() as server:
-        plan = Plan(tmp_path)
-        plan.secret("cache", new_account(server))
-        ports = plan.both(server, "cache")
-        with Daemon(plan.text()):
-            asyncio.run(run(ports[mode], server))
+    with served(tmp_path) as (ports, server):
+        asyncio.run(run(ports[mode], server))
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -103,12 +111,8 @@ def test_commands_wait_for_a_server_that_is_away(mode: str, tmp_path: Path) -> N
             await asyncio.to_thread(server.restart)
             assert await asyncio.gather(*waiting) == [b"OK", b"OK"]
 
-    with ValkeyServer() as server:
-        plan = Plan(tmp_path)
-        plan.secret("cache", new_account(server))
-        ports = plan.both(server, "cache")
-        with Daemon(plan.text()):
-            asyncio.run(run(ports[mode], server))
+    with served(tmp_path) as (ports, server):
+        asyncio.run(run(ports[mode], server))
 
 
 @pytest.mark.parametrize("mode", MODES)
