@@ -27,7 +27,8 @@ from ambassador.telemetry import logs
 from ambassador.telemetry.metrics import UpstreamMetrics
 from ambassador.upstreams.endpoint import Endpoint, EndpointSet
 from ambassador.upstreams.upstream import Upstream
-from ambassador.wire.redis.sentinel import Place, Topology, agree
+from ambassador.wire.redis.place import Place
+from ambassador.wire.redis.sentinel import Topology, agree
 
 _log = logs.logger(__name__)
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from ambassador.config.model import Model
 from ambassador.config.types import Duration, Timeout, UpstreamName, one_or_list
 from ambassador.upstreams.balance import ReadFrom
+from ambassador.wire.redis.policy import Policy
 
 Words = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=64)], ...], BeforeValidator(one_or_list)]
 Prefixes = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(one_or_list)]
@@ -32,6 +33,14 @@ class RedisListenerOptions(Model):
 
     keys: Prefixes = ()
     """Prefixes of keys that clients may use; all keys by default. Each command is then looked at, which costs time."""
+
+    @field_validator("allow", "deny")
+    @classmethod
+    def _names_categories(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        """Which commands there are the server tells, modules included; the categories are settled."""
+        if faults := Policy(value).unknown_categories():
+            raise ValueError("; ".join(faults))
+        return value
 
 
 class RedisUpstreamOptions(Model):

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ambassador.protocols.redis.options import RedisListenerOptions
-from ambassador.wire.redis.commands import Code, Command, classify
+from ambassador.telemetry import logs
+from ambassador.wire.redis.commands import BUILT_IN, Code, Command, classify
 from ambassador.wire.redis.policy import Policy
+
+_log = logs.logger(__name__)
 
 _SEEN_THROUGH = frozenset({Code.MULTI, Code.EXEC, Code.DISCARD, Code.UNWATCH})
 _WITH_KEYS = frozenset({Code.WATCH, Code.BLOCKING})
@@ -33,6 +36,9 @@ class Rules:
             self._table = table
             self._plain = classify(table)
             self.classes = self.policy.apply(self._plain, table)
+            if table is not BUILT_IN and (faults := self.policy.unknown_commands(table)):
+                # Denied in vain, perhaps: it would look as if the rule were in force.
+                _log.warning("policy names what the server does not have", error="; ".join(faults))
 
     def code_of(self, name: bytes) -> int:
         """The class of a command (upper case), whatever the policy says of it."""

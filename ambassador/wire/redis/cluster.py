@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from ambassador.wire.redis.keys import SLOTS
 from ambassador.wire.redis.messages import Value, bad_message
-from ambassador.wire.redis.sentinel import Place
+from ambassador.wire.redis.place import Place
 
 MOST_NODES: Final = 2000  # twice what the manual calls the limit
 

@@ -37,12 +37,6 @@ MAX_QUOTED: Final = 500  # bytes of a server's words in an error of ours
 
 Pairs = list[tuple[Value, Value]]
 
-# What a server that knows no HELLO is; its version is not known without asking for INFO.
-UNTOLD: Final[Pairs] = [
-    (b"server", b"redis"), (b"version", b"5.0.0"), (b"proto", 2), (b"id", 0), (b"mode", b"standalone"),
-    (b"role", b"master"), (b"modules", []),
-]  # fmt: skip
-
 
 # --- Our own login --------------------------------------------------------------------------------------------------
 

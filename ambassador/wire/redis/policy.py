@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -213,20 +213,25 @@ class Policy:
             return NO_KEY
         return None if all(words[key].startswith(self._keys) for key in keys or []) else NO_KEY
 
-    def faults(self, table: Mapping[bytes, Command]) -> list[str]:
-        """What of `allow` and `deny` names nothing, each with the nearest that would."""
-        every = [*table.values(), *BUILT_IN.values()]
-        subs = [sub for command in every for sub in command.subcommands.values()]
-        names = {command.name.decode("utf-8", "replace") for command in [*every, *subs]}
+    def unknown_commands(self, table: Mapping[bytes, Command]) -> list[str]:
+        """What of `allow` and `deny` names no command of the table, nor of ours; each with the nearest that would."""
+        names = {command.name.decode("utf-8", "replace") for command in _all(table)}
         names |= {name.decode() for name in _NEEDED}
-        categories = {category for command in [*every, *subs] for category in command.categories} | {"all"}
         asked = {name.decode("utf-8", "replace") for entries in (self._allow, self._deny) for name in entries.names}
-        marked = {f"@{category}" for category in categories}
-        asked_marked = {f"@{word}" for entries in (self._allow, self._deny) for word in entries.categories}
-        return [
-            *(f"there is no command {name}{_nearest(name, names)}" for name in sorted(asked - names)),
-            *(f"there is no category {name}{_nearest(name, marked)}" for name in sorted(asked_marked - marked)),
-        ]
+        return [f"there is no command {name}{_nearest(name, names)}" for name in sorted(asked - names)]
+
+    def unknown_categories(self) -> list[str]:
+        """What of them names no category; no server has others than those we know."""
+        known = {f"@{category}" for command in _all({}) for category in command.categories} | {"@all"}
+        asked = {f"@{word}" for entries in (self._allow, self._deny) for word in entries.categories}
+        return [f"there is no category {name}{_nearest(name, known)}" for name in sorted(asked - known)]
+
+
+def _all(table: Mapping[bytes, Command]) -> Iterator[Command]:
+    """Every command and sub-command of the table, and of ours."""
+    for command in (*table.values(), *BUILT_IN.values()):
+        yield command
+        yield from command.subcommands.values()
 
 
 def _nearest(word: str, known: set[str]) -> str:

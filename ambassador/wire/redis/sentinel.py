@@ -21,6 +21,7 @@ from typing import Final, NamedTuple
 
 from ambassador.errors import Reason, UpstreamError
 from ambassador.wire.redis.messages import Error, Value, bad_message, decode, error_word, request
+from ambassador.wire.redis.place import Place
 from ambassador.wire.redis.reader import Reader
 
 MAX_WAITING: Final = 1 << 20  # bytes; a Sentinel has about a thousand to say of each replica
@@ -35,16 +36,6 @@ CHANNELS: Final = (
 _HOST = re.compile(rb"[A-Za-z0-9._:%-]{1,253}")
 _PORT = re.compile(rb"[1-9][0-9]{0,4}")
 _NUMBER = re.compile(rb"0|[1-9][0-9]{0,18}")
-
-
-class Place(NamedTuple):
-    """Where something listens."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)

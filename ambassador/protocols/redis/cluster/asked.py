@@ -19,7 +19,7 @@ from ambassador.protocols.redis.owing import Run
 from ambassador.wire.redis.cluster import ASKING, parse_redirect
 from ambassador.wire.redis.commands import Kind
 from ambassador.wire.redis.messages import error, error_word
-from ambassador.wire.redis.sentinel import Place
+from ambassador.wire.redis.place import Place
 from ambassador.wire.redis.split import Join, Part, join
 
 if TYPE_CHECKING:

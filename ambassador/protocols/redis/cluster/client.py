@@ -29,8 +29,8 @@ from ambassador.wire.redis.commands import Code, Kind
 from ambassador.wire.redis.keys import slot
 from ambassador.wire.redis.login import Pairs
 from ambassador.wire.redis.messages import Protocol, error, parse_inline, request
+from ambassador.wire.redis.place import Place
 from ambassador.wire.redis.requests import EMPTY, INLINE, LARGE, SPECIAL
-from ambassador.wire.redis.sentinel import Place
 from ambassador.wire.redis.split import Join, words_of
 
 if TYPE_CHECKING:

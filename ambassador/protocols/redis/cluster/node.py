@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ambassador.protocols.redis.client import Conversation
     from ambassador.protocols.redis.cluster.nodes import Cluster
     from ambassador.protocols.redis.shared import SharedLine
-    from ambassador.wire.redis.sentinel import Place
+    from ambassador.wire.redis.place import Place
 
 HAS_MOVED = error("TRYAGAIN the slot of this transaction is moving to another node; begin it again")
 ABORTED = error("EXECABORT Transaction discarded because its slot has moved to another node.")

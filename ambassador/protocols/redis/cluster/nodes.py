@@ -17,7 +17,7 @@ from ambassador.protocols.redis.slot import Way, is_permanent
 from ambassador.upstreams.upstream import Upstream
 from ambassador.wire.redis.commands import Command
 from ambassador.wire.redis.messages import Protocol
-from ambassador.wire.redis.sentinel import Place
+from ambassador.wire.redis.place import Place
 
 TRY = 0.5
 """Seconds for which one node is waited for before it is asked again who serves the slot."""

@@ -15,7 +15,7 @@ from ambassador.protocols.redis.cluster.nodes import PAUSE, Cluster
 from ambassador.protocols.redis.line import PrivateLine, words_for
 from ambassador.protocols.redis.rules import Rules
 from ambassador.protocols.redis.shared import SharedLine
-from ambassador.wire.redis.sentinel import Place
+from ambassador.wire.redis.place import Place
 
 if TYPE_CHECKING:
     from ambassador.access.base import Principal

@@ -10,7 +10,7 @@ from ambassador.errors import ClientError, Reason
 from ambassador.wire.redis.cluster import CROSSSLOT
 from ambassador.wire.redis.commands import Command, find
 from ambassador.wire.redis.keys import keys_of, slot
-from ambassador.wire.redis.sentinel import Place
+from ambassador.wire.redis.place import Place
 from ambassador.wire.redis.split import BY_KEY, BY_NODE, Join, Part, split
 
 ANY: Final = -1

@@ -18,8 +18,8 @@ from ambassador.upstreams.upstream import Lease
 from ambassador.wire.redis.cluster import Layout, Owners, Redirect, gains, masters_of, parse_slots
 from ambassador.wire.redis.keys import SLOTS
 from ambassador.wire.redis.messages import Error, bad_message, decode, request
+from ambassador.wire.redis.place import Place
 from ambassador.wire.redis.reader import Reader
-from ambassador.wire.redis.sentinel import Place
 from ambassador.wire.redis.split import TURNS
 
 if TYPE_CHECKING:

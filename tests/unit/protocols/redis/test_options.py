@@ -67,3 +67,10 @@ def test_a_cluster_may_have_what_it_can_have() -> None:
 def test_what_cannot_be_meant_at_a_listener_is_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         RedisListenerOptions.model_validate({"upstream": "c", **settings})
+
+
+@pytest.mark.parametrize("field", ["allow", "deny"])
+def test_a_category_that_there_is_not_is_refused_with_the_nearest(field: str) -> None:
+    with pytest.raises(ValidationError, match="no category @dangeros; did you mean @dangerous"):
+        RedisListenerOptions.model_validate({"upstream": "c", field: ["@dangeros", "GET"]})
+    assert RedisListenerOptions.model_validate({"upstream": "c", field: ["@all", "mod.get"]})

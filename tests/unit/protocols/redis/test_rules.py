@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import pytest
 
 from ambassador.protocols.redis.options import RedisListenerOptions
 from ambassador.protocols.redis.rules import Rules
+from ambassador.telemetry import logs
 from ambassador.wire.redis.commands import BUILT_IN, Code, Command, Kind
 
 
@@ -74,3 +76,17 @@ def test_with_rules_about_keys_every_request_is_judged() -> None:
 )
 def test_some_requests_need_no_look_at_their_words(options: dict[str, Any], code: Code, trusted: bool) -> None:
     assert rules(**options).trusts(code) is trusted
+
+
+def test_a_command_that_the_server_does_not_have_is_warned_of() -> None:
+    output = io.BytesIO()
+    handle = logs.setup("info", "json", output)
+    try:
+        made = rules(deny=["FLUSHAL", "GET"])
+        made.learn(BUILT_IN)  # ours is not the last word
+        made.learn(dict(BUILT_IN))
+        assert handle.flush(5)
+    finally:
+        handle.close()
+    (line,) = output.getvalue().splitlines()
+    assert b"there is no command FLUSHAL; did you mean FLUSHALL?" in line

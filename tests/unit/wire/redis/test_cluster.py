@@ -5,7 +5,7 @@ import pytest
 from ambassador.errors import UpstreamError
 from ambassador.wire.redis.cluster import Layout, Redirect, gains, masters_of, parse_redirect, parse_slots
 from ambassador.wire.redis.messages import Value, decode, encode
-from ambassador.wire.redis.sentinel import Place
+from ambassador.wire.redis.place import Place
 
 A, B, C = Place("10.0.0.1", 6379), Place("10.0.0.2", 6379), Place("node-c.example.com", 6380)
 

@@ -7,7 +7,6 @@ import pytest
 from ambassador.errors import ClientError, Reason, UpstreamError
 from ambassador.wire.redis.login import (
     MAX_WAITING,
-    UNTOLD,
     ClientLogin,
     HelloRequest,
     LoggedIn,
@@ -342,10 +341,3 @@ def test_modules_are_maps_in_resp3_whatever_the_server_was_asked_in() -> None:
     expected = Map([(b"modules", [Map([(b"name", b"lua")]), Map([(b"name", b"x")])])])
     assert decode(hello_reply(facts, 3, 1))[0] == expected
     assert hello_reply([(b"modules", None)], 3, 1) == encode(Map([(b"modules", None)]), 3)
-
-
-def test_a_server_that_tells_nothing_has_facts_all_the_same() -> None:
-    told, _ = decode(hello_reply(UNTOLD, 2, 5))
-    assert isinstance(told, list)
-    assert told[:2] == [b"server", b"redis"]
-    assert told[told.index(b"id") + 1] == 5

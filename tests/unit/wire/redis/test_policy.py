@@ -375,12 +375,12 @@ def test_a_command_that_the_table_lacks_is_judged_by_name() -> None:
 
 def test_words_that_name_nothing_are_told_with_the_nearest_that_do() -> None:
     rules = policy("GTEX @dangeros CONFIG|GOT", "FLUSHALL @all CLIENT|MAINT_NOTIFICATIONS zzzzzz")
-    assert rules.faults(BUILT_IN) == [
+    assert rules.unknown_commands(BUILT_IN) == [
         "there is no command CONFIG|GOT; did you mean CONFIG|GET?",
         "there is no command GTEX; did you mean GETEX?",
         "there is no command ZZZZZZ",
-        "there is no category @dangeros; did you mean @dangerous?",
     ]
+    assert rules.unknown_categories() == ["there is no category @dangeros; did you mean @dangerous?"]
 
 
 def test_the_server_s_own_words_are_known(valkey: ValkeyServer) -> None:
@@ -391,8 +391,9 @@ def test_the_server_s_own_words_are_known(valkey: ValkeyServer) -> None:
         categories = client.ask("ACL", "CAT").value
     assert isinstance(categories, list)
     names = [f"@{bytes(name).decode()}" for name in categories if isinstance(name, bytes)]
-    assert Policy(names, [name.decode() for name in table]).faults(table) == []
-    assert policy("mod.get").faults(module(b"mod.get")) == []
+    rules = Policy(names, [name.decode() for name in table])
+    assert rules.unknown_commands(table) == rules.unknown_categories() == []
+    assert policy("mod.get").unknown_commands(module(b"mod.get")) == []
 
 
 def test_a_refusal_is_in_the_server_s_words(valkey: ValkeyServer) -> None:

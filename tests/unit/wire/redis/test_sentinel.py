@@ -8,12 +8,12 @@ import pytest
 
 from ambassador.errors import Reason, UpstreamError
 from ambassador.wire.redis.messages import Encodable, decode, encode, error
+from ambassador.wire.redis.place import Place
 from ambassador.wire.redis.sentinel import (
     CHANNELS,
     MAX_NAMED,
     MAX_WAITING,
     Event,
-    Place,
     Replica,
     Topology,
     View,

@@ -15,7 +15,7 @@ from ambassador.protocols.redis.cluster.nodes import Cluster
 from ambassador.protocols.redis.hub import Hub
 from ambassador.protocols.redis.rules import Rules
 from ambassador.wire.redis.messages import Encodable, encode
-from ambassador.wire.redis.sentinel import Place
+from ambassador.wire.redis.place import Place
 from tests.support.fake_redis import FakeRedis
 from tests.support.streams import stream_pair
 from tests.unit.protocols.redis.conftest import EVERYONE, Guest, Table, until
