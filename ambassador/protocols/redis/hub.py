@@ -125,7 +125,7 @@ class Hub:
                 return await self._open_private(way)
             except (UpstreamError, CredentialError) as error:
                 self.trouble = error
-                if self.clock.now() >= until or (isinstance(error, UpstreamError) and is_permanent(error)):
+                if self.clock.now() >= until or is_permanent(error):
                     raise
                 await self.moving.pause(min(backoff.next(), max(0.0, until - self.clock.now())), seen)
 

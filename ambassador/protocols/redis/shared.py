@@ -138,6 +138,6 @@ def _only_reads(run: Run) -> bool:
 def _successor(run: Run) -> Run:
     """What takes the place of `run` elsewhere; the replies still to come here are nobody's."""
     fresh = Run(run.client, run.to, run.total)
-    fresh.kind, fresh.kinds, fresh.asked = run.kind, run.kinds, run.asked
+    fresh.kind, fresh.kinds, fresh.asked, fresh.apart = run.kind, run.kinds, run.asked, run.apart
     run.client, run.to, run.asked = None, NOWHERE, None
     return fresh

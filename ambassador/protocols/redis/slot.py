@@ -34,9 +34,9 @@ def pauses() -> Backoff:
     return Backoff(FIRST_PAUSE, LONGEST_PAUSE, floor=FIRST_PAUSE / 5)
 
 
-def is_permanent(error: UpstreamError) -> bool:
+def is_permanent(error: AmbassadorError) -> bool:
     """Whether trying again will not help."""
-    return error.reason in PERMANENT or error.code == OPTION_REFUSED
+    return error.reason in PERMANENT or (isinstance(error, UpstreamError) and error.code == OPTION_REFUSED)
 
 
 class Slot:
@@ -92,7 +92,7 @@ class Slot:
                     self._fail(error)
                     return
                 self._hub.trouble = error
-                if isinstance(error, UpstreamError) and is_permanent(error):
+                if is_permanent(error):
                     self._fail(error)
                 if not self._waiting and self._hub.clock.now() >= until:
                     return

@@ -114,7 +114,7 @@ class Cluster(Hub):
             try:
                 line = await get(self._node_at(place), max(PAUSE, min(TRY, left)))
             except (UpstreamError, CredentialError) as error:
-                if left <= 0 or (isinstance(error, UpstreamError) and is_permanent(error)):
+                if left <= 0 or is_permanent(error):
                     raise
                 self.suspect()
                 await self.clock.sleep(PAUSE)
