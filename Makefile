@@ -23,18 +23,25 @@ demo: ## real PostgreSQL and Valkey, an ambassador before them, queries without 
 	$(ready) demo
 	@exec .venv/bin/ambassador demo $(ARGS)
 
-# What is compiled must do the same where there was no compiler: `test` ends with `pure`, unless it was given ARGS.
+# Three runs share the work of `test`: what looks only at itself is shared out to two processes; what weighs the whole
+# daemon under load has the machine to itself; and what is compiled must do the same where there was no compiler. A run
+# that fails does not hide the next. With ARGS there is one run, of what they name.
 test: ## every test
 	$(ready) test
+ifeq ($(strip $(ARGS)),)
+	@code=0; $(apart) || code=1; $(whole) || code=1; $(pure) || code=1; exit $$code
+else
 	@.venv/bin/python -m pytest $(ARGS)
-	$(if $(ARGS),,@$(pure))
+endif
 
 pure: ## the tests of what is compiled, on its sources alone
 	$(ready) test
 	@$(pure)
 
-# What is not compiled is the same on either loop as in the run before.
-pure = AMBASSADOR_PURE=1 AMBASSADOR_LOOP=uvloop .venv/bin/python -m pytest $(addprefix tests/unit/,net protocols/postgres \
+apart = .venv/bin/python -m pytest -n 2 --ignore tests/e2e
+whole = .venv/bin/python -m pytest tests/e2e
+# What is not compiled is the same on either loop as in the runs before.
+pure = AMBASSADOR_PURE=1 AMBASSADOR_LOOP=uvloop .venv/bin/python -m pytest -n 2 $(addprefix tests/unit/,net protocols/postgres \
 	$(addprefix protocols/redis/test_,client.py lanes.py line.py owing.py shared.py) proxy telemetry wire) $(ARGS)
 
 quick: ## the unit tests and what else takes seconds

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-
 import pytest
 
 RAN = pytest.StashKey[int]()
 
 
+class Counter:
+    """Counts what ran; reports reach this process also from where xdist runs the tests."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        config.stash[RAN] = 0
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Count one."""
+        if report.when == "call" and not report.skipped:
+            self._config.stash[RAN] += 1
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Begin at nothing."""
-    config.stash[RAN] = 0
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Count what ran."""
-    report = yield
-    if report.when == "call" and not report.skipped:
-        item.config.stash[RAN] += 1
-    return report
+    config.pluginmanager.register(Counter(config))
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

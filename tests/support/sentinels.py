@@ -93,7 +93,7 @@ class Sentinels:
 
         def switched() -> bool:
             named = {str(one.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME)) for one in self.sentinels if one.running}
-            return len(named) == 1 and self.master is not before and _is_master(self.master)
+            return len(named) == 1 and self.master is not before and replication(self.master).get("role") == "master"
 
         wait_until("the Sentinels to agree on another master", switched, timeout)
         return self.master
@@ -145,7 +145,7 @@ class Sentinels:
 
 
 def _follows(replica: ValkeyServer) -> bool:
-    return replica.info("replication")["master_link_status"] == "up"
+    return replication(replica).get("master_link_status") == "up"
 
 
 def _knows_all(sentinel: ValkeyServer) -> bool:
@@ -155,8 +155,11 @@ def _knows_all(sentinel: ValkeyServer) -> bool:
     return (facts["num-slaves"], facts["num-other-sentinels"], facts["flags"]) == ("2", "2", "master")
 
 
-def _is_master(server: ValkeyServer) -> bool:
+def replication(server: ValkeyServer) -> dict[str, str]:
+    """What a data server says of its part in the replication; nothing while it does not say: a Sentinel that gives it
+    another part closes its clients (`CLIENT KILL TYPE normal`).
+    """
     try:
-        return server.info("replication")["role"] == "master"
+        return server.info("replication")
     except ServerFailed:
-        return False
+        return {}

@@ -24,7 +24,7 @@ from tests.support.daemon import Daemon
 from tests.support.leaks import SHARED_CHILDREN
 from tests.support.processes import wait_until
 from tests.support.redis_client import RedisClient
-from tests.support.sentinels import NAME, Sentinels
+from tests.support.sentinels import NAME, Sentinels, replication
 from tests.support.valkey import Account, ServerFailed, ValkeyServer, certificates, new_account, program
 
 WRITERS, TRANSACTORS = 30, 10
@@ -237,17 +237,15 @@ def settle(own: Sentinels) -> None:
     """Have everybody follow the master, so that the next one can be replaced; Sentinels take their time for that."""
     port = str(own.master.port)
     for server in own.replicas:
-        if server.info("replication")["role"] == "master":
+        if replication(server).get("role") == "master":
             server.ask("REPLICAOF", "127.0.0.1", own.master.port)
 
     def follows(server: ValkeyServer) -> bool:
-        facts = server.info("replication")
+        facts = replication(server)
         return (facts.get("master_port"), facts.get("master_link_status")) == (port, "up")
 
     def all_follow() -> bool:
-        with contextlib.suppress(ServerFailed):
-            return all(map(follows, own.replicas)) and len(own.replicas) == 2
-        return False
+        return all(map(follows, own.replicas)) and len(own.replicas) == 2
 
     wait_until("the others to follow", all_follow, 30.0)
 

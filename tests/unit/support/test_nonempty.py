@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[3]
+# What the run around these is told on the side (coverage, say) is not for them, and other plug-ins take seconds each.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
+ENVIRONMENT["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
 
 
 def run(directory: Path, test: str, *options: str) -> subprocess.CompletedProcess[str]:
@@ -28,6 +32,7 @@ def run(directory: Path, test: str, *options: str) -> subprocess.CompletedProces
             str(directory),
         ],
         cwd=ROOT,
+        env=ENVIRONMENT,
         capture_output=True,
         text=True,
         timeout=25,
@@ -35,10 +40,17 @@ def run(directory: Path, test: str, *options: str) -> subprocess.CompletedProces
     )
 
 
-def test_one_passing_test_is_a_success(tmp_path: Path) -> None:
-    assert run(tmp_path, "def test_it(): pass").returncode == 0
+ONE_AFTER_ANOTHER: tuple[str, ...] = ()
+SHARED_OUT = ("-p", "xdist.plugin", "-n", "1")
+WAYS = pytest.mark.parametrize("way", [ONE_AFTER_ANOTHER, SHARED_OUT], ids=["one after another", "shared out"])
 
 
+@WAYS
+def test_one_passing_test_is_a_success(tmp_path: Path, way: tuple[str, ...]) -> None:
+    assert run(tmp_path, "def test_it(): pass", *way).returncode == 0
+
+
+@WAYS
 @pytest.mark.parametrize(
     "test",
     [
@@ -48,14 +60,15 @@ def test_one_passing_test_is_a_success(tmp_path: Path) -> None:
     ],
     ids=["none", "marked", "skipped within"],
 )
-def test_a_run_in_which_nothing_ran_fails_and_says_so(tmp_path: Path, test: str) -> None:
-    done = run(tmp_path, test)
+def test_a_run_in_which_nothing_ran_fails_and_says_so(tmp_path: Path, test: str, way: tuple[str, ...]) -> None:
+    done = run(tmp_path, test, *way)
     assert done.returncode != 0
     assert "no test ran" in done.stdout
 
 
-def test_a_failing_test_fails_for_its_own_reason(tmp_path: Path) -> None:
-    done = run(tmp_path, "def test_it(): assert False")
+@WAYS
+def test_a_failing_test_fails_for_its_own_reason(tmp_path: Path, way: tuple[str, ...]) -> None:
+    done = run(tmp_path, "def test_it(): assert False", *way)
     assert done.returncode == 1
     assert "no test ran" not in done.stdout
 

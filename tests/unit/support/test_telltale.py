@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[3]
+# What the run around these is told on the side (coverage, say) is not for them, and other plug-ins take seconds each.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
+ENVIRONMENT["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
 
 HEAD = """
 import logging, sys, pytest
@@ -26,7 +30,7 @@ def run(directory: Path, test: str) -> subprocess.CompletedProcess[str]:
     (directory / "test_it.py").write_text(HEAD + test)
     plugins = ["-p", "tests.support.telltale", "-p", "no:cacheprovider"]
     words = [sys.executable, "-m", "pytest", *plugins, "-c", "/dev/null", f"--rootdir={directory}", str(directory)]
-    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=25, check=False)
+    return subprocess.run(words, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=25, check=False)
 
 
 @pytest.mark.parametrize(

@@ -182,7 +182,7 @@ async def test_a_replica_that_goes_still_delivers_what_it_owes(
     fake.on("GET", act="wait")
     await began(guest, fake, "GET a")
     reading.upstream.replace((at(other, "replica"),))
-    await until("another to be there", lambda: other.accepted == 1)
+    await until("another to be there", lambda: at(other, "replica") in {line.endpoint for line in reading.hub.live})
     fake.release()
     assert await guest.hear() == b"$-1\r\n"
     assert await guest.ask("GET b") == b"$-1\r\n"
