@@ -109,6 +109,8 @@ class ThreadedServer:
                 self._open.add(sock)
                 self.accepted += 1
             self._start(partial(self._run, sock))
+            if self.closing.is_set():  # it was on its way when all connections were ended
+                self.hang_up()
 
     def _run(self, sock: socket.socket) -> None:
         try:
