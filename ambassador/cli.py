@@ -70,7 +70,12 @@ def proxy(
         ),
     ],
     *,
-    listen: Annotated[str, typer.Option(help="Where to listen: host:port or unix:/path.")] = "127.0.0.1:5432",
+    listen: Annotated[
+        str | None,
+        typer.Option(
+            help="Where to listen: host:port or unix:/path. By default 127.0.0.1 and the protocol's port; tcp has none."
+        ),
+    ] = None,
     credential: Annotated[
         str | None,
         typer.Option(

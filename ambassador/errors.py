@@ -67,6 +67,7 @@ class Reason(StrEnum):
     # Credentials.
     NO_CREDENTIAL = "no_credential"
     CREDENTIAL_EXPIRED = "credential_expired"
+    CREDENTIAL_ENDED = "credential_ended"
     SOURCE_FAILED = "source_failed"
 
     # Our own limits.

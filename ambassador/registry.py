@@ -1,4 +1,4 @@
-"""Everything that can be extended, one line each: protocols, credential sources, authenticators, discoveries.
+"""Everything that can be extended, one line each: protocols, credential sources, authenticators, discoveries, logins.
 
 Entries are strings, so that nothing is imported until a configuration names it. `resolve` is the one dynamic
 import of the project. Installed packages may add entries through the entry point group `ambassador.plugins`
@@ -14,7 +14,7 @@ from importlib.metadata import entry_points
 from types import MappingProxyType
 from typing import Any, Literal
 
-Table = Literal["protocols", "sources", "authenticators", "discoveries"]
+Table = Literal["protocols", "sources", "authenticators", "discoveries", "vault_logins"]
 
 PROTOCOLS = {
     "tcp": "ambassador.protocols.tcp:Tcp",
@@ -26,6 +26,9 @@ SOURCES = {
     "file": "ambassador.credentials.sources.file:File",
     "env": "ambassador.credentials.sources.env:Env",
     "exec": "ambassador.credentials.sources.exec:Exec",
+    "vault_kv": "ambassador.credentials.sources.vault_kv:VaultKv",
+    "vault_database": "ambassador.credentials.sources.vault_database:VaultDatabase",
+    "vault_pki": "ambassador.credentials.sources.vault_pki:VaultPki",
 }
 
 AUTHENTICATORS = {
@@ -40,10 +43,26 @@ DISCOVERIES = {
     "sentinel": "ambassador.discovery.sentinel:Sentinel",
 }
 
+VAULT_LOGINS = {
+    "token": "ambassador.credentials.vault.logins.token:TokenLogin",
+    "token_file": "ambassador.credentials.vault.logins.token_file:TokenFileLogin",
+    "kubernetes": "ambassador.credentials.vault.logins.kubernetes:KubernetesLogin",
+    "approle": "ambassador.credentials.vault.logins.approle:AppRoleLogin",
+    "jwt": "ambassador.credentials.vault.logins.jwt:JwtLogin",
+    "userpass": "ambassador.credentials.vault.logins.userpass:UserpassLogin",
+    "cert": "ambassador.credentials.vault.logins.cert:CertLogin",
+}
+
 PLUGIN_GROUP = "ambassador.plugins"
 
 _OURS: Mapping[Table, Mapping[str, str]] = MappingProxyType(
-    {"protocols": PROTOCOLS, "sources": SOURCES, "authenticators": AUTHENTICATORS, "discoveries": DISCOVERIES}
+    {
+        "protocols": PROTOCOLS,
+        "sources": SOURCES,
+        "authenticators": AUTHENTICATORS,
+        "discoveries": DISCOVERIES,
+        "vault_logins": VAULT_LOGINS,
+    }
 )
 
 

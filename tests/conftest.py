@@ -13,6 +13,7 @@ import uvloop
 from ambassador.telemetry import redaction
 from tests.support import leaks
 from tests.support.certificates import Authority
+from tests.support.openbao import OpenBao
 from tests.support.postgres import TLS_VERSIONS, VERSIONS, PostgresServer, Servers
 from tests.support.sentinels import Sentinels
 from tests.support.valkey import ValkeyServer, ValkeyServers, program
@@ -137,6 +138,14 @@ def redis7(valkeys: ValkeyServers) -> ValkeyServer:
 def redis_tls(valkeys: ValkeyServers) -> ValkeyServer:
     """The shared Redis 7 with TLS; it may be shown a client certificate of the run's authority."""
     return valkeys.get("redis7", tls=True)
+
+
+@pytest.fixture(scope="session")
+def openbao() -> Iterator[OpenBao]:
+    """A shared OpenBao without TLS; what its helpers make has a place of its own. Do not stop or seal it."""
+    with OpenBao() as found:
+        leaks.SHARED_CHILDREN.add(found.pid)
+        yield found
 
 
 @pytest.fixture(scope="session")

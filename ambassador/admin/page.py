@@ -17,6 +17,7 @@ from ambassador.admin.status import (
     SessionStatus,
     Snapshot,
     UpstreamStatus,
+    VaultStatus,
     safe,
 )
 from ambassador.admin.style import CSS
@@ -61,6 +62,7 @@ def render(snapshot: Snapshot, *, refresh: int | None = None) -> str:
             _tiles(snapshot),
             _listeners(snapshot),
             _upstreams(snapshot),
+            _vaults(snapshot),
             _credentials(snapshot),
             _certificates(snapshot),
             _sessions(snapshot),
@@ -213,6 +215,7 @@ def _credentials(snapshot: Snapshot) -> Html:
         Column("Version", lambda one: DASH if one.version is None else str(one.version), number=True),
         Column("Age", lambda one: span(one.age), number=True),
         Column("Expires", lambda one: _expiry(one.expires, now), number=True),
+        Column("Renewal", lambda one: _expiry(one.renewed, now), number=True),
         Column("Last read", lambda one: _ago(one.last_success, now), number=True),
         Column("Last error", lambda one: safe(one.last_error) or DASH, long=True),
         Column("Connections by version", _by_version),
@@ -220,6 +223,24 @@ def _credentials(snapshot: Snapshot) -> Html:
     return _section(
         "Credentials", len(snapshot.credentials), columns, snapshot.credentials, "No credential is configured."
     )
+
+
+def _vaults(snapshot: Snapshot) -> Html:
+    now = snapshot.taken
+
+    def state(one: VaultStatus) -> Html:
+        if one.error is not None:
+            return _pill("failing", "bad")
+        return _pill("logged in", "good") if one.logged_in else _pill("not asked yet", "mute")
+
+    columns: list[Column[VaultStatus]] = [
+        Column("Vault", lambda one: one.name),
+        Column("Login", lambda one: _code(safe(one.login) or DASH), long=True),
+        Column("State", state),
+        Column("Token ends", lambda one: _expiry(one.token_expires, now), number=True),
+        Column("Last error", lambda one: safe(one.error) or DASH, long=True),
+    ]
+    return _section("Vaults", len(snapshot.vaults), columns, snapshot.vaults, "No Vault is configured.")
 
 
 def _soft(text: str) -> Html:

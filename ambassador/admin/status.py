@@ -100,7 +100,8 @@ class CredentialStatus:
     """A credential, never its value.
 
     `version` is None while there is no value; `age` is that of the current value; `source` says where it comes
-    from; `connections` counts the open upstream connections by the version they logged in with; `warnings` are what
+    from; `renewed` is when it will be renewed or replaced; `lease` says whether it was made for us and is revoked after
+    use; `connections` counts the open upstream connections by the version they logged in with; `warnings` are what
     its operator should know (a mount that never changes).
     """
 
@@ -109,10 +110,27 @@ class CredentialStatus:
     version: int | None
     age: float | None = None
     expires: float | None = None
+    lease: bool = False
+    renewed: float | None = None
     last_success: float | None = None
     last_error: str | None = None
     connections: Mapping[int, int] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VaultStatus:
+    """A Vault that credentials come from.
+
+    `login` says where and as whom we log in, `token_expires` is when our token ends unless it is renewed, and `error`
+    why the last request failed, None when it did not.
+    """
+
+    name: str
+    login: str
+    logged_in: bool
+    token_expires: float | None = None
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +169,7 @@ class Snapshot:
     held: tuple[str, ...] = ()
     listeners: tuple[ListenerStatus, ...] = ()
     upstreams: tuple[UpstreamStatus, ...] = ()
+    vaults: tuple[VaultStatus, ...] = ()
     credentials: tuple[CredentialStatus, ...] = ()
     sessions: tuple[SessionStatus, ...] = ()
     sessions_total: int = 0
@@ -170,6 +189,7 @@ def to_json(snapshot: Snapshot) -> dict[str, Any]:
         "held": [clean(name) for name in snapshot.held],
         "listeners": [_listener(one) for one in snapshot.listeners],
         "upstreams": [_upstream(one) for one in snapshot.upstreams],
+        "vaults": [_vault(one) for one in snapshot.vaults],
         "credentials": [_credential(one) for one in snapshot.credentials],
         "sessions": [_session(one) for one in snapshot.sessions[:MAX_SESSIONS]],
         "sessions_total": max(snapshot.sessions_total, len(snapshot.sessions)),
@@ -268,10 +288,22 @@ def _credential(one: CredentialStatus) -> dict[str, Any]:
         "version": one.version,
         "age_seconds": _seconds(one.age),
         "expires": moment(one.expires),
+        "lease": one.lease,
+        "renewed": moment(one.renewed),
         "last_success": moment(one.last_success),
         "last_error": safe(one.last_error),
         "connections": {str(version): count for version, count in one.connections.items()},
         "warnings": [safe(warning) for warning in one.warnings],
+    }
+
+
+def _vault(one: VaultStatus) -> dict[str, Any]:
+    return {
+        "name": one.name,
+        "login": safe(one.login),
+        "logged_in": one.logged_in,
+        "token_expires": moment(one.token_expires),
+        "last_error": safe(one.error),
     }
 
 

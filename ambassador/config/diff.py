@@ -10,7 +10,7 @@ from ambassador.config.fault import dotted
 from ambassador.config.schema import Config
 from ambassador.config.walk import leaves
 
-_SECTIONS = frozenset({"listeners", "upstreams", "credentials"})
+_SECTIONS = frozenset({"listeners", "upstreams", "credentials", "vaults"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Changes:
     runtime to carry on.
 
     Args:
-        listeners, upstreams, credentials: the named sections.
+        listeners, upstreams, credentials, vaults: the named sections.
         restart_needed: key paths (`admin.listen`) that differ and cannot change while the daemon runs.
         settings: key paths outside the named sections that differ and can.
     """
@@ -42,11 +42,13 @@ class Changes:
     listeners: Change
     upstreams: Change
     credentials: Change
+    vaults: Change
     restart_needed: tuple[str, ...]
     settings: tuple[str, ...]
 
     def __bool__(self) -> bool:
-        return bool(self.listeners or self.upstreams or self.credentials or self.restart_needed or self.settings)
+        named = (self.listeners, self.upstreams, self.credentials, self.vaults)
+        return bool(any(named) or self.restart_needed or self.settings)
 
 
 def diff(old: Config, new: Config) -> Changes:
@@ -56,6 +58,7 @@ def diff(old: Config, new: Config) -> Changes:
         listeners=_change(old.listeners, new.listeners),
         upstreams=_change(old.upstreams, new.upstreams),
         credentials=_change(old.credentials, new.credentials),
+        vaults=_change(old.vaults, new.vaults),
         restart_needed=tuple(path for path, restart in differing if restart),
         settings=tuple(path for path, restart in differing if not restart),
     )

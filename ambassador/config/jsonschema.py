@@ -22,6 +22,7 @@ from ambassador.config.schema import (
     DiscoverySettings,
     ListenerSettings,
     UpstreamSettings,
+    VaultAuthSettings,
 )
 from ambassador.config.types import DURATION_PATTERN, FILE_MODE_PATTERN, written_duration, written_file_mode
 
@@ -33,6 +34,7 @@ _UNIONS: Final[tuple[type[Keyed], ...]] = (
     DiscoverySettings,
     ListenerSettings,
     UpstreamSettings,
+    VaultAuthSettings,
 )
 _WRITTEN: Final[dict[str, Callable[[Any], str]]] = {
     DURATION_PATTERN: written_duration,

@@ -13,8 +13,9 @@ from ambassador.registry import Table
 LATER: Mapping[Table, frozenset[str]] = MappingProxyType(
     {
         "protocols": frozenset({"redis", "http"}),
-        "sources": frozenset({"vault_kv", "vault_database", "vault_pki"}),
+        "sources": frozenset(),
         "authenticators": frozenset({"token"}),
         "discoveries": frozenset({"dns", "kubernetes"}),
+        "vault_logins": frozenset(),
     }
 )

@@ -22,7 +22,7 @@ from ambassador.config.types import FROM_FILE
 
 __all__ = ["ConfigFaults", "Fault", "Loaded", "load", "load_data", "load_text"]
 
-_SECTIONS = ("credentials", "upstreams", "listeners")
+_SECTIONS = ("vaults", "credentials", "upstreams", "listeners")
 # Shorter ones would be found in any sentence.
 _SHORTEST_SECRET = 4
 

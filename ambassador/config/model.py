@@ -16,8 +16,8 @@ from ambassador.config import words
 from ambassador.config.fault import KeyPath
 from ambassador.config.show import show
 
-Need = Literal["client_certificates", "unix_sockets", "tls", "passwords", "upstream_tls"]
-"""What an authenticator's options may ask of their listener, and a protocol's of their upstream."""
+Need = Literal["client_certificates", "unix_sockets", "tls", "passwords", "upstream_tls", "vault_certificate"]
+"""What options may ask of where they stand: an authenticator's of their listener, a protocol's of their upstream."""
 
 EXPLAINED = "explained"
 """Error type of faults that are already in our words."""

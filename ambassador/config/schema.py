@@ -32,6 +32,7 @@ from ambassador.config.types import (
     one_or_list,
     whole_number,
 )
+from ambassador.config.vault import VaultAuthSettings, VaultSettings, VaultTls
 
 __all__ = [
     "AccessSettings",
@@ -50,6 +51,9 @@ __all__ = [
     "ServerTls",
     "UnixSocket",
     "UpstreamSettings",
+    "VaultAuthSettings",
+    "VaultSettings",
+    "VaultTls",
 ]
 
 RESTART = {"restart": True}
@@ -334,6 +338,7 @@ class ListenerSettings(Keyed):
     """TCP keepalive towards clients; null turns it off."""
 
 
+Vaults = Annotated[dict[Name, VaultSettings], BeforeValidator(_none_means_empty)]
 Credentials = Annotated[dict[Name, CredentialSettings], BeforeValidator(_none_means_empty)]
 Upstreams = Annotated[dict[Name, UpstreamSettings], BeforeValidator(_none_means_empty)]
 Listeners = Annotated[dict[Name, ListenerSettings], Field(min_length=1), BeforeValidator(_none_means_empty)]
@@ -341,8 +346,6 @@ Listeners = Annotated[dict[Name, ListenerSettings], Field(min_length=1), BeforeV
 
 class Config(Model):
     """Everything the daemon is told."""
-
-    later: ClassVar[frozenset[str]] = frozenset({"vaults"})
 
     admin: Admin = Admin()
     """The operator's door."""
@@ -355,6 +358,9 @@ class Config(Model):
 
     drain: DrainSettings = DrainSettings()
     """How the daemon leaves."""
+
+    vaults: Vaults = Field(default_factory=dict)
+    """Vaults that credentials come from, by name."""
 
     credentials: Credentials = Field(default_factory=dict)
     """Secrets by name."""

@@ -28,17 +28,20 @@ _LATER = frozenset({"http", "https"})
 
 
 def configuration(
-    url: str, *, listen: str, credential: str | None, tls: str | None, ca: Path | None, admin: str
+    url: str, *, listen: str | None, credential: str | None, tls: str | None, ca: Path | None, admin: str
 ) -> dict[str, Any]:
     """The configuration, as data to be checked like a file's.
 
     TLS is on, and verified in full, unless the upstream is on this machine; `tls` names another mode. With `rediss://`
-    it is on anywhere.
+    it is on anywhere. Without `listen` it is the port that the protocol has, on this machine.
 
     Raises:
         ConfigError: the URL or the credential cannot be understood; the text never repeats a URL's password.
     """
     protocol, address, database = _parse(url)
+    usual_port = _PROTOCOLS[urlsplit(url).scheme][1]
+    if listen is None and usual_port is None:
+        raise ConfigError("say where to listen, as in --listen 127.0.0.1:9000: this protocol has no port of its own")
     upstream: dict[str, Any] = {"endpoints": [str(address)]}
     encrypted = urlsplit(url).scheme in _ENCRYPTED
     if tls is not None or ca is not None or encrypted or not address.is_local:
@@ -48,7 +51,7 @@ def configuration(
     data: dict[str, Any] = {
         "admin": {"listen": admin},
         "upstreams": {NAME: upstream},
-        "listeners": {NAME: {"listen": listen, protocol: {"upstream": NAME}}},
+        "listeners": {NAME: {"listen": listen or f"127.0.0.1:{usual_port}", protocol: {"upstream": NAME}}},
     }
     if credential is not None:
         data["credentials"] = {NAME: _source(credential)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
 from ambassador.config.model import Model
 from ambassador.config.types import CredentialName, ExistingFile
@@ -71,8 +71,24 @@ class Certificate(Model):
     """PEM file of the private key; not encrypted."""
 
 
-class ServerTls(Certificate):
-    """TLS towards clients."""
+def _certificate_somewhere(schema: dict[str, Any]) -> None:
+    schema["anyOf"] = [{"required": ["cert", "key"]}, {"required": ["credential"]}]
+
+
+class ServerTls(Model):
+    """TLS towards clients: its certificate in files (`cert`, `key`), or one that a `credential` brings."""
+
+    model_config = ConfigDict(json_schema_extra=_certificate_somewhere)
+
+    cert: ExistingFile | None = None
+    """PEM file of the certificate followed by its chain. Re-read when it changes."""
+
+    key: ExistingFile | None = None
+    """PEM file of the private key; not encrypted."""
+
+    credential: CredentialName | None = None
+    """Credential whose `tls.crt` and `tls.key` are shown instead, followed when they change: `vault_pki`, say, or a
+    mounted Secret. Before it has a value there is nothing to show, and the daemon is not ready."""
 
     client_ca: ExistingFile | None = None
     """PEM file of the authorities that sign client certificates. With it every client is asked for a certificate,
@@ -87,3 +103,11 @@ class ServerTls(Certificate):
 
     sni: dict[ServerName, Certificate] = Field(default_factory=dict)
     """Further certificates by the server name a client asks for, exact or `*.example.com`; others get `cert`."""
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.cert is None) != (self.key is None):
+            raise ValueError("a certificate needs both cert and key")
+        if (self.cert is None) == (self.credential is None):
+            raise ValueError("say where the certificate is: in the files cert and key, or in a credential")
+        return self

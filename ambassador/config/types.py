@@ -30,6 +30,7 @@ __all__ = [
     "Timeout",
     "UpstreamName",
     "VariableName",
+    "VaultName",
     "WholeSeconds",
     "one_or_list",
     "whole_number",
@@ -192,6 +193,9 @@ VariableName = Annotated[str, AfterValidator(_variable), Shown()]
 
 CredentialName = Annotated[str, Reference("credentials"), Shown()]
 """The name of an entry of `credentials`, which must exist."""
+
+VaultName = Annotated[str, Reference("vaults"), Shown()]
+"""The name of an entry of `vaults`, which must exist."""
 
 UpstreamName = Annotated[str, Reference("upstreams"), Shown()]
 """The name of an entry of `upstreams`, which must exist."""

@@ -11,6 +11,7 @@ from typing import Final, final
 from ambassador.credentials.keys import KeyCache
 from ambassador.credentials.secret import Secret
 from ambassador.errors import CredentialError, Reason
+from ambassador.kit.clock import Clock
 from ambassador.wire.scram import Keys
 
 __all__ = ["PUBLIC_FIELDS", "Credential", "Secret"]
@@ -40,13 +41,17 @@ class Credential:
         fields: values by field (`username`, `password`, `tls.crt`, `tls.key`, `ca.crt`, or the operator's own).
         not_before: wall seconds when it was obtained.
         not_after: wall seconds when it ends; None: never, as far as its source knows.
+        ends_at: when it ends by the clock that never jumps, where its source says for how long it is good.
 
     Raises:
         CredentialError: the value is empty or half of one, its user name is not text, or its user name or password
             holds a NUL byte, which no protocol can carry.
     """
 
-    __slots__ = ("_keys", "fields", "fingerprint", "name", "not_after", "not_before", "password", "username", "version")
+    __slots__ = (
+        "_keys", "ends_at", "fields", "fingerprint", "name", "not_after", "not_before", "password", "username",
+        "version",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -56,12 +61,14 @@ class Credential:
         *,
         not_before: float | None = None,
         not_after: float | None = None,
+        ends_at: float | None = None,
     ) -> None:
         self.name = name
         self.version = version
         self.fields: Mapping[str, Secret] = MappingProxyType({field: _secret(field, fields[field]) for field in fields})
         self.not_before = not_before
         self.not_after = not_after
+        self.ends_at = ends_at
         if flaw := _flaw({field: secret.reveal() for field, secret in self.fields.items()}):
             raise CredentialError(Reason.SOURCE_FAILED, f"credential {name!r}: {flaw}")
         username = self.get(USERNAME)
@@ -77,19 +84,36 @@ class Credential:
         """The value of one field, None where the credential has no such field."""
         return self.fields.get(field)
 
-    def expired(self, now_wall: float) -> bool:
-        """Whether it had ended at `now_wall` (wall seconds)."""
-        return self.not_after is not None and now_wall >= self.not_after
+    def expired(self, clock: Clock) -> bool:
+        """Whether it has ended."""
+        return (self.not_after is not None and clock.wall() >= self.not_after) or (
+            self.ends_at is not None and clock.now() >= self.ends_at
+        )
+
+    def expires(self, clock: Clock) -> float | None:
+        """When it ends, in wall seconds; None: never, as far as its source knows."""
+        if self.ends_at is None:
+            return self.not_after
+        return clock.wall() + self.ends_at - clock.now()
 
     def renewed(self, other: Credential) -> Credential:
         """The same value and version with the dates of `other`; derived keys are kept."""
-        new = Credential(self.name, self.version, self.fields, not_before=other.not_before, not_after=other.not_after)
+        new = Credential(self.name, self.version, self.fields, **other._dates())
+        new._keys = self._keys
+        return new
+
+    def lasting(self, ends_at: float) -> Credential:
+        """The same value and version with another end, by the clock that never jumps; derived keys are kept."""
+        new = Credential(self.name, self.version, self.fields, **{**self._dates(), "ends_at": ends_at})
         new._keys = self._keys
         return new
 
     def numbered(self, version: int) -> Credential:
         """The same value and dates as version `version`."""
-        return Credential(self.name, version, self.fields, not_before=self.not_before, not_after=self.not_after)
+        return Credential(self.name, version, self.fields, **self._dates())
+
+    def _dates(self) -> dict[str, float | None]:
+        return {"not_before": self.not_before, "not_after": self.not_after, "ends_at": self.ends_at}
 
     async def scram_keys(self, salt: bytes, iterations: int) -> Keys:
         """The SCRAM keys of the password for this salt and count; derived once, off the loop, then remembered.

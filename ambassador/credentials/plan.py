@@ -25,6 +25,7 @@ from enum import Enum, StrEnum, auto, unique
 from typing import Final
 
 from ambassador.credentials.credential import PASSWORD, USERNAME, Credential
+from ambassador.kit.clock import Clock
 
 RENEW_AT: Final = 2 / 3
 """Share of a value's life after which the next is fetched; leaves a third for a source that is out of order."""
@@ -63,12 +64,12 @@ class Step(Enum):
     WAIT = auto()
 
 
-def flaw(current: Credential | None, found: Credential, *, now_wall: float, tried: bool) -> str | None:
+def flaw(current: Credential | None, found: Credential, *, clock: Clock, tried: bool) -> str | None:
     """Why `found` must not become current whatever else; None when nothing speaks against it.
 
     A value that has lost its user name or password is taken for half-written, unless a trial (`tried`) can tell.
     """
-    if found.expired(now_wall):
+    if found.expired(clock):
         return "the source shows a value that has expired"
     if current is None or tried:
         return None
@@ -88,7 +89,8 @@ def weigh(current: Credential | None, found: Credential, *, must_try: bool, may_
     if current is None:
         return Step.ADOPT
     if current.fingerprint == found.fingerprint:
-        return Step.NOTHING if current.not_after == found.not_after else Step.RENEW
+        same = (current.not_after, current.ends_at) == (found.not_after, found.ends_at)
+        return Step.NOTHING if same else Step.RENEW
     if not must_try:
         return Step.ADOPT
     return Step.TRY if may_try else Step.WAIT

@@ -8,25 +8,33 @@ One loop does everything, so there is never more than one fetch or trial at a ti
 
 A refused login is heard at once, also while a look is going on: the database may have been changed after that look
 began, so one more follows. Looks are at least `min_interval` apart.
+
+A value that comes with a lease is renewed as long as that can be done, and replaced by another while it is still good.
+Each fetch makes a new one then, so a value that could not be tried is kept and tried again, one that is refused again
+and again is given back, and no fault makes more of them than `Pace` lets through.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from ambassador.config.schema import CredentialSettings
 from ambassador.credentials import plan
+from ambassador.credentials.candidate import Candidate, credential_of, fetch
+from ambassador.credentials.changes import Changes
 from ambassador.credentials.credential import Credential
+from ambassador.credentials.leases import Leases
 from ambassador.credentials.plan import Outcome, Step, TrialResult
-from ambassador.credentials.sources.base import Source
+from ambassador.credentials.sources.base import LeaseLost, Source
 from ambassador.credentials.store import Store
+from ambassador.credentials.term import Care
 from ambassador.errors import CredentialError, Reason
 from ambassador.kit.backoff import Backoff
 from ambassador.kit.clock import SYSTEM, Clock
+from ambassador.kit.pace import Pace
 from ambassador.kit.tasks import Tasks
 from ambassador.telemetry.logs import logger
 from ambassador.telemetry.metrics import CredentialMetrics
@@ -40,6 +48,12 @@ LONGEST_FETCH: Final = 60.0
 LONGEST_TRIAL: Final = 60.0
 """Seconds; behind the deadlines that sources and upstreams set themselves."""
 
+WAITED_FOR: Final = 0.5
+"""Seconds between looks while logins that were refused wait for another value: the source may follow the database."""
+
+REFUSALS: Final = 3
+"""Trials in which a value that was made for us is refused before another is made: a replica may be late to know it."""
+
 _FIRST_RETRY: Final = 0.5
 _LONGEST_RETRY: Final = 30.0
 
@@ -52,6 +66,7 @@ class Keeper:
     Args:
         trial: a real login with a new value before it becomes current; None where nothing logs in with it. Not
             used when the settings say `verify: false`. The first value needs none: there is nothing to protect.
+        leases: of the daemon; where there are none, a source's leases are not looked after.
         rng: source of chance for spreading looks and retries.
     """
 
@@ -65,6 +80,7 @@ class Keeper:
         metrics: CredentialMetrics,
         clock: Clock = SYSTEM,
         trial: Trial | None = None,
+        leases: Leases | None = None,
         rng: random.Random | None = None,
     ) -> None:
         rng = rng or random.Random()  # noqa: S311 - spreads load, protects nothing
@@ -75,18 +91,29 @@ class Keeper:
         self._metrics = metrics
         self._clock = clock
         self._trial = trial if settings.verify else None
+        self._leases = leases if leases is not None else Leases(store, clock, lambda _: metrics)
+        self._pace = None if source.pace is None else Pace(*source.pace, clock)
         self._tasks = Tasks(lambda task, error: _LOG.exception("task failed", error, credential=name, task=task))
         self._backoff = Backoff(_FIRST_RETRY, _LONGEST_RETRY, floor=settings.min_interval, rng=rng)
         self._share = plan.RENEW_AT * rng.uniform(0.9, 1.0)
+        self._spread = rng.uniform(0.9, 1.0) if source.pace is not None else 1.0  # many ask one Vault
         self._polled = True
         self._stirred = asyncio.Event()
         self._changed = False  # the source told of a change
         self._asked = False  # the current value was refused, or has expired
         self._refused = 0  # the last version that was refused
+        self._refused_at = float("-inf")
         self._looked_at = float("-inf")
         self._retry_at: float | None = None
-        self._candidate: Credential | None = None  # tried, and not accepted
+        self._again_at: float | None = None  # when the source expects to have another value
+        self._candidate: Candidate | None = None  # tried, and not accepted
         self._complaint: str | None = None
+
+    @property
+    def next_look(self) -> float | None:
+        """Seconds until it looks at its source, unless it is told to before; None: only when it is told to."""
+        due = self._due_in()
+        return None if due == float("inf") else max(0.0, due)
 
     # --- the loop ---------------------------------------------------------------------------------------------------
 
@@ -96,7 +123,7 @@ class Keeper:
         leave = self._store.attach(self.name, self._source.describe(), ask, self._settings.refused_wait)
         try:
             # Listening begins before the first look, so that no change falls between the two.
-            self._polled = not self._source.fixed and not self._follow()
+            self._polled = not (self._source.fixed or self._follow() or self._source.makes_new)
             await self.look()
             await self._warn()
             while True:
@@ -104,6 +131,7 @@ class Keeper:
                 await self.look()
         finally:
             leave()
+            self._forget_candidate()
             await self._tasks.stop(timeout=1.0)
 
     def ask(self, version: int | None) -> None:
@@ -111,6 +139,8 @@ class Keeper:
         current = self._store.current(self.name)
         if version is not None and current is not None and version < current.version:
             return
+        if version is not None:
+            self._refused_at = self._clock.now()
         if version is not None and version != self._refused:
             self._refused = version
             _LOG.warning("credential refused by upstream", credential=self.name, version=version)
@@ -119,10 +149,13 @@ class Keeper:
 
     async def look(self) -> None:
         """Ask the source once, and do what follows. `run` does this by itself; `check` does only this, once."""
-        asked, self._asked, self._changed = self._asked, False, False
+        asked, changed = self._asked, self._changed
+        self._asked = self._changed = False
         self._looked_at = self._clock.now()
         try:
-            found = await self._fetch()
+            if not (asked or changed) and await self._renewed():
+                return
+            found = await self._found()
         except CredentialError as error:
             self._complain(Outcome.SOURCE_FAILED, "credential not read", str(error))
             return
@@ -138,62 +171,43 @@ class Keeper:
             due = self._due_in()
             if due <= 0:
                 break
-            await self._nap(min(due, self._settings.poll))
+            self._stirred.clear()
+            nap = self._clock.sleep(min(due, self._settings.poll))
+            await self._tasks.first(self._stirred.wait(), nap, name=f"pause of credential {self.name}")
         rest = self._looked_at + self._settings.min_interval - self._clock.now()
+        if self._pace is not None:
+            rest = max(rest, self._pace.wait())
         if rest > 0:
             await self._clock.sleep(rest)
-
-    async def _nap(self, seconds: float) -> None:
-        self._stirred.clear()
-        alarm = self._tasks.start(self._ring(seconds), name=f"credential {self.name} alarm")
-        try:
-            await self._stirred.wait()
-        finally:
-            alarm.cancel()
-
-    async def _ring(self, seconds: float) -> None:
-        await self._clock.sleep(seconds)
-        self._stirred.set()
 
     def _due_in(self) -> float:
         idle = self._clock.now() - self._looked_at
         if self._retry_at is not None:
             return self._retry_at - self._clock.now()
         current = self._store.current(self.name)
-        due = None
-        if current is not None:
+        if (held := self._leases.current(self.name)) is not None:
+            return held.lease.term.due_at(self._share) - self._clock.now()
+        due = None if self._again_at is None else self._again_at - self._clock.now()
+        if due is None and current is not None:
             due = plan.until_renewal(
                 current, now_wall=self._clock.wall(), idle=idle, poll=self._settings.poll, share=self._share
             )
         if due is None:
-            due = self._settings.poll - idle if self._polled else float("inf")
-        return due
+            due = self._settings.poll * self._spread - idle if self._polled else float("inf")
+        return min(due, WAITED_FOR - idle) if self._is_waited_for(current) else due
+
+    def _is_waited_for(self, current: Credential | None) -> bool:
+        """Whether logins that were refused with the current value may still wait for another."""
+        if current is None or current.version != self._refused or self._source.makes_new:
+            return False
+        return self._clock.now() < self._refused_at + self._settings.refused_wait
 
     def _follow(self) -> bool:
         """Listen for changes from now on; whether the source can tell of any."""
-        changes = self._changes()
-        if changes is None:
-            return False
-        self._tasks.start(self._listen(changes), name=f"credential {self.name} changes")
-        return True
-
-    def _changes(self) -> AsyncGenerator[None] | None:
-        settings = self._settings
-        return self._source.changes(poll=settings.poll, debounce=settings.debounce, clock=self._clock)
-
-    async def _listen(self, changes: AsyncGenerator[None] | None) -> None:
-        backoff = Backoff(_FIRST_RETRY, _LONGEST_RETRY, floor=_FIRST_RETRY)
-        while changes is not None:
-            try:
-                async with aclosing(changes):
-                    async for _ in changes:
-                        self._has_changed()
-            except Exception as error:  # noqa: BLE001 - the edge of this task: rotation must go on whatever fails
-                _LOG.exception("credential not watched", error, credential=self.name)
-            # What changed meanwhile is seen by looking once when we listen again.
-            await self._clock.sleep(backoff.next())
-            changes = self._changes()
-            self._has_changed()
+        changes = Changes(self._source, self._settings, self._clock, self._has_changed)
+        if changes.are_told:
+            self._tasks.start(changes.follow(), name=f"credential {self.name} changes")
+        return changes.are_told
 
     # --- one look ---------------------------------------------------------------------------------------------------
 
@@ -207,34 +221,75 @@ class Keeper:
             _LOG.warning("credential source", credential=self.name, error=warning)
         self._store.advise(self.name, warnings)
 
-    async def _fetch(self) -> Credential:
-        """The value the source shows, not numbered yet. Raises CredentialError."""
-        failure = f"credential {self.name!r}: "
+    async def _renewed(self) -> bool:
+        """Whether the current lease has been granted another term, with which there is nothing more to do.
+
+        Raises:
+            CredentialError: it could not be asked for.
+        """
+        held, current = self._leases.current(self.name), self._store.current(self.name)
+        if held is None or current is None or held.source is not self._source:
+            return False
+        is_for_candidate = self._candidate is not None and self._clock.now() < held.lease.term.due_at(self._share)
+        if is_for_candidate or held.lease.term.care is Care.REPLACE or current.expired(self._clock):
+            return False
         try:
             async with asyncio.timeout(LONGEST_FETCH):
-                fetched = await self._source.fetch()
-        except CredentialError:
-            raise
+                lease = await self._source.renew(held.lease)
+        except LeaseLost as error:
+            _LOG.warning("lease lost", credential=self.name, version=held.version, error=str(error))
+            self._leases.lost(self.name)
+            return False
         except TimeoutError:
-            failure += f"the source gave no answer within {LONGEST_FETCH:g} s"
-        except Exception as error:  # noqa: BLE001 - a fault in a source, perhaps not ours, must not end its keeper
-            # Not even its text: who knows what a source quotes.
-            failure += f"the source failed with {type(error).__name__}"
-        else:
-            return Credential(self.name, 0, fetched.fields, not_before=self._clock.wall(), not_after=fetched.not_after)
-        # Raised out here so that the failure, which may hold what was fetched, is not carried along as its context.
-        raise CredentialError(Reason.SOURCE_FAILED, failure)
+            text = f"credential {self.name!r}: its lease was not renewed in {LONGEST_FETCH:g} s"
+            raise CredentialError(Reason.SOURCE_FAILED, text) from None
+        if lease is None:
+            return False
+        self._leases.renewed(self.name, lease)
+        current = current.lasting(lease.term.ends_at)
+        self._store.put(current)
+        self._metrics.expires = current.expires(self._clock)
+        if self._candidate is None:
+            self._all_is_well(current)
+        return self._candidate is None and lease.term.care is Care.RENEW
 
-    async def _consider(self, found: Credential, asked: bool) -> None:
+    async def _found(self) -> Candidate:
+        """What the source shows, or the value it made for us that is still to be tried. Raises CredentialError."""
+        kept = self._candidate
+        if kept is not None and kept.lease is not None:
+            if kept.refusals < REFUSALS and self._clock.now() < kept.lease.term.due_at():
+                return kept
+            self._forget_candidate()
+        return await self._fetch()
+
+    async def _fetch(self) -> Candidate:
+        """The value the source shows, not numbered yet. Raises CredentialError."""
+        if self._pace is not None:
+            self._pace.spend()
+        fetched = await fetch(self.name, self._source, LONGEST_FETCH)
+        if fetched.lease is not None:
+            self._leases.granted(self.name)
+        try:
+            return Candidate(credential_of(self.name, fetched, self._clock), fetched.lease, fetched.again)
+        except CredentialError:
+            if fetched.lease is not None:
+                self._leases.give_back(self.name, 0, fetched.lease, self._source)
+            raise
+
+    async def _consider(self, candidate: Candidate, asked: bool) -> None:
         current = self._store.current(self.name)
-        wall = self._clock.wall()
-        flaw = plan.flaw(current, found, now_wall=wall, tried=self._trial is not None)
+        found = candidate.value
+        self._again_at = None if candidate.again is None else self._clock.now() + candidate.again
+        flaw = plan.flaw(current, found, clock=self._clock, tried=self._trial is not None)
         if flaw is not None:
+            if candidate.lease is not None:
+                self._leases.give_back(self.name, found.version, candidate.lease, self._source)
             self._complain(Outcome.SOURCE_FAILED, "credential not read", f"credential {self.name!r}: {flaw}")
             return
         step = plan.weigh(current, found, must_try=self._trial is not None, may_try=asked or self._may_try(found))
         if current is None or step is Step.ADOPT:
-            self._adopt(self._numbered(found), "not tried")
+            candidate.value = self._numbered(candidate)
+            self._adopt(candidate, "not tried")
         elif step is Step.NOTHING:
             self._all_is_well(current)
         elif step is Step.RENEW:
@@ -242,34 +297,43 @@ class Keeper:
             self._store.put(renewed)
             self._all_is_well(renewed)
         elif step is Step.TRY:
-            await self._try(found, current_fails=asked or current.expired(wall))
+            await self._try(candidate, current_fails=asked or current.expired(self._clock))
 
     def _may_try(self, found: Credential) -> bool:
-        candidate = self._candidate
-        if candidate is None or candidate.fingerprint != found.fingerprint:
+        before = self._candidate
+        if before is None or before.value.fingerprint != found.fingerprint:
             return True
         return self._retry_at is None or self._clock.now() >= self._retry_at
 
-    async def _try(self, found: Credential, *, current_fails: bool) -> None:
-        candidate = self._numbered(found)
-        result = await self._tried(candidate)
+    async def _try(self, candidate: Candidate, *, current_fails: bool) -> None:
+        candidate.value = self._numbered(candidate)
+        self._candidate = candidate
+        version = candidate.value.version
+        result = await self._tried(candidate.value)
         if plan.becomes_current(result, current_fails=current_fails):
             self._adopt(candidate, result)
             return
-        self._candidate = candidate
         if result is TrialResult.REFUSED:
-            outcome, text = Outcome.REFUSED, f"version {candidate.version} was refused in a trial login"
+            candidate.refusals += 1
+            outcome, text = Outcome.REFUSED, f"version {version} was refused in a trial login"
         else:
-            outcome, text = Outcome.UNVERIFIED, f"no server answered a trial login with version {candidate.version}"
+            outcome, text = Outcome.UNVERIFIED, f"no server answered a trial login with version {version}"
         self._complain(outcome, "credential not rotated", f"{text}; the version before it stays")
 
-    def _numbered(self, found: Credential) -> Credential:
-        """`found` with the number it got when it was first seen, or a new one."""
-        candidate = self._candidate
-        if candidate is not None and candidate.fingerprint == found.fingerprint:
-            return candidate.renewed(found)
-        self._backoff.reset()
-        return found.numbered(self._store.next_version(self.name))
+    def _numbered(self, candidate: Candidate) -> Credential:
+        """Its value with the number it got when it was first seen, or a new one."""
+        before = self._candidate
+        if before is not None and before.value.fingerprint == candidate.value.fingerprint:
+            return before.value.renewed(candidate.value)
+        if candidate.lease is None:  # a value that was made for us says nothing of the one before
+            self._backoff.reset()
+        return candidate.value.numbered(self._store.next_version(self.name))
+
+    def _forget_candidate(self) -> None:
+        """What did not become current is given back, where it was made for us."""
+        candidate, self._candidate = self._candidate, None
+        if candidate is not None and candidate.lease is not None:
+            self._leases.give_back(self.name, candidate.value.version, candidate.lease, self._source)
 
     async def _tried(self, candidate: Credential) -> TrialResult:
         if self._trial is None:
@@ -283,11 +347,13 @@ class Keeper:
 
     # --- what follows -----------------------------------------------------------------------------------------------
 
-    def _adopt(self, new: Credential, trial: str) -> None:
+    def _adopt(self, candidate: Candidate, trial: str) -> None:
         # Whoever asked during this look was refused with the value that is now replaced.
         self._asked = False
-        before = self._store.current(self.name)
+        new, before = candidate.value, self._store.current(self.name)
+        self._candidate = None
         self._store.put(new)
+        self._leases.adopted(self.name, new.version, candidate.lease, self._source)
         self._all_is_well(new)
         event = "credential loaded" if before is None else "credential rotated"
         _LOG.info(event, credential=self.name, version=new.version, user=new.username, trial=trial)
@@ -302,12 +368,12 @@ class Keeper:
         self._count(Outcome.OK)
         self._metrics.last_success = self._clock.wall()
         self._metrics.version = current.version
-        self._metrics.expires = current.not_after
+        self._metrics.expires = current.expires(self._clock)
 
     def _complain(self, outcome: Outcome, event: str, text: str) -> None:
         """The newest answer of the source is of no use; say so once, and look again later."""
         self._count(outcome)
-        self._retry_at = self._clock.now() + self._backoff.next()
+        self._retry_at = self._clock.now() + min(self._backoff.next(), self._longest_wait())
         self._store.note(self.name, text)
         if text == self._complaint:
             _LOG.debug(event, credential=self.name, reason=outcome, error=text)
@@ -317,6 +383,13 @@ class Keeper:
         _LOG.warning(
             event, credential=self.name, reason=outcome, error=text, version=current.version if current else None
         )
+
+    def _longest_wait(self) -> float:
+        """Seconds until the next look at a source that failed: more often the nearer the end of what we have is."""
+        held = self._leases.current(self.name)
+        if held is None or (left := held.lease.term.ends_at - self._clock.now()) <= 0:
+            return _LONGEST_RETRY
+        return max(plan.SOONEST, left / 4)
 
     def _count(self, outcome: Outcome) -> None:
         self._metrics.refreshes[outcome] += 1

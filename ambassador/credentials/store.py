@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ambassador.credentials.credential import Credential
+from ambassador.credentials.users import Users
 from ambassador.errors import CredentialError, Reason
 from ambassador.kit.cell import Cell
 from ambassador.kit.clock import SYSTEM, Clock
@@ -57,13 +58,14 @@ class _Entry:
         self.warnings: tuple[str, ...] = ()
 
 
-class Store:
-    """Current credentials by name.
+class Store(Users):
+    """Current credentials by name, and who uses which version of them.
 
     Names may be used before their first value: `current` is None then, and subscribers hear of it when it comes.
     """
 
     def __init__(self, clock: Clock = SYSTEM) -> None:
+        super().__init__()
         self._clock = clock
         self._entries: dict[str, _Entry] = {}
 
@@ -83,7 +85,7 @@ class Store:
         credential = self.current(name)
         if credential is None:
             raise CredentialError(Reason.NO_CREDENTIAL, f"credential {name!r} has no value yet{self._why(name)}")
-        if credential.expired(self._clock.wall()):
+        if credential.expired(self._clock):
             self._ask(name, None)
             raise CredentialError(
                 Reason.CREDENTIAL_EXPIRED,
@@ -104,7 +106,7 @@ class Store:
             return self.require(name)
         except CredentialError:
             self._ask(name, None)
-        await self._wait_for(self._entry(name), lambda new: not new.expired(self._clock.wall()), timeout)
+        await self._wait_for(self._entry(name), lambda new: not new.expired(self._clock), timeout)
         return self.require(name)
 
     async def refused(self, name: str, version: int, timeout: float | None = None) -> Credential | None:
@@ -126,9 +128,7 @@ class Store:
             if entry.ask is None:
                 return None
             entry.ask(version)
-        return await self._wait_for(
-            entry, lambda new: new.version > version and not new.expired(self._clock.wall()), timeout
-        )
+        return await self._wait_for(entry, lambda new: new.version > version and not new.expired(self._clock), timeout)
 
     def subscribe(self, name: str, callback: Callable[[Credential], None]) -> Callable[[], None]:
         """Call `callback` with each value that becomes current from now on, and with its renewals.
@@ -244,8 +244,8 @@ class Store:
             source=entry.source,
             version=0 if value is None else value.version,
             age=None if entry.since is None else self._clock.now() - entry.since,
-            expires=None if value is None else value.not_after,
-            expired=value is not None and value.expired(self._clock.wall()),
+            expires=None if value is None else value.expires(self._clock),
+            expired=value is not None and value.expired(self._clock),
             error=entry.error,
             warnings=entry.warnings,
         )

@@ -89,6 +89,8 @@ class Lookout:
         try:
             async with asyncio.timeout(None) as gate:
                 unsubscribe = self.upstream.on_rotation(lambda new: _supersede(gate, lease, new))
+                if (current := self.upstream.credential) is not None:  # it may have come during the login
+                    _supersede(gate, lease, current)
                 try:
                     await self._listen(lease.stream)
                 finally:

@@ -34,6 +34,15 @@ class Tasks:
         task.add_done_callback(self._done)
         return task
 
+    async def first(self, *works: Coroutine[Any, Any, Any], name: str) -> None:
+        """Run `works` side by side until one of them has ended; the others are cancelled. Raises nothing of theirs."""
+        tasks = [self.start(work, name=name) for work in works]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+
     async def stop(self, timeout: float) -> tuple[str, ...]:
         """Cancel all, wait at most `timeout` seconds; returns the names of those that did not end in time."""
         mine = asyncio.current_task()

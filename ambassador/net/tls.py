@@ -22,24 +22,26 @@ from ambassador.net import certificate
 from ambassador.net.engine import explain
 from ambassador.net.facts import Connection, Context, PeerNames, TlsFacts
 
-__all__ = ["ClientContexts", "ClientPem", "Contexts", "PeerNames", "ServerContexts", "TlsFacts"]
+__all__ = ["ClientContexts", "Contexts", "PeerNames", "Pem", "ServerContexts", "TlsFacts"]
 
 _LONGEST_FILE = 4 << 20
 """A PEM file longer than this is not one: the bundle of all public authorities has 200 KB."""
+
+FROM_CREDENTIAL = "tls.crt of the credential with its tls.key"
 
 _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 
 
 class CertificateFiles(Protocol):
-    """PEM files of a certificate, followed by its chain, and of its key."""
+    """PEM files of a certificate, followed by its chain, and of its key; None where they come from memory."""
 
     @property
-    def cert(self) -> Path:
+    def cert(self) -> Path | None:
         """Certificate and chain."""
 
     @property
-    def key(self) -> Path:
+    def key(self) -> Path | None:
         """Private key, not encrypted."""
 
 
@@ -88,8 +90,8 @@ class ClientSettings(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class ClientPem:
-    """A client certificate with its chain, its key, and authorities to trust, each PEM, none of them on disk."""
+class Pem:
+    """A certificate with its chain, its key, and authorities to trust, each PEM, none of them on disk."""
 
     cert: bytes | None = None
     key: bytes | None = field(default=None, repr=False)
@@ -98,6 +100,9 @@ class ClientPem:
 
 class Contexts(ABC):
     """A context that can be replaced. Read `current` at the moment of use; it never waits.
+
+    Args:
+        pem: certificate, key and authorities from memory; see `renew`.
 
     `version` counts the contexts, from 1. `not_after` is when the first of our own certificates expires (seconds
     since 1970 UTC), None without any. `files` are the files to watch.
@@ -108,10 +113,24 @@ class Contexts(ABC):
     not_after: float | None
     files: tuple[Path, ...]
 
-    def __init__(self) -> None:
+    def __init__(self, pem: Pem | None) -> None:
         self.version = 0
+        self._pem = pem or Pem()
         self._digest = b""
         self.rebuild()
+
+    def renew(self, pem: Pem) -> bool:
+        """Use `pem` from now on; False when nothing has changed.
+
+        Raises:
+            ConfigError: it cannot be used; the one before stays.
+        """
+        before, self._pem = self._pem, pem
+        try:
+            return self.rebuild()
+        except ConfigError:
+            self._pem = before
+            raise
 
     def rebuild(self) -> bool:
         """Read everything again; False when nothing has changed.
@@ -131,9 +150,11 @@ class Contexts(ABC):
         self.version += 1
         return True
 
-    @abstractmethod
     def _sources(self) -> dict[str, bytes]:
         """Everything the context is made of, by the name used in errors."""
+        found = {str(path): _read(path) for path in self.files}
+        memory = {"ca.crt": self._pem.ca, "tls.crt": self._pem.cert, "tls.key": self._pem.key}
+        return found | {name: data or b"" for name, data in memory.items()}
 
     @abstractmethod
     def _build(self, sources: Mapping[str, bytes]) -> tuple[Context, float | None]:
@@ -144,36 +165,40 @@ class ServerContexts(Contexts):
     """Contexts of a listener.
 
     Args:
-        settings: which files to use.
+        settings: which files to use. Where they name no certificate it comes from memory, and before there is one,
+            handshakes fail.
         alpn: application protocols to agree to when a client offers them; one that offers none is let in all the same.
 
     Raises:
         ConfigError: a file cannot be read or used.
     """
 
-    def __init__(self, settings: ServerSettings, *, alpn: Sequence[str] = ()) -> None:
+    def __init__(self, settings: ServerSettings, pem: Pem | None = None, *, alpn: Sequence[str] = ()) -> None:
         self._settings = settings
         self._alpn = tuple(alpn)
         pairs = [settings, *settings.sni.values()]
         files = [path for pair in pairs for path in (pair.cert, pair.key)]
-        if settings.client_ca is not None:
-            files.append(settings.client_ca)
-        self.files = tuple(dict.fromkeys(files))
-        super().__init__()
+        self.files = tuple(dict.fromkeys(path for path in (*files, settings.client_ca) if path is not None))
+        super().__init__(pem)
 
-    def _sources(self) -> dict[str, bytes]:
-        return {str(path): _read(path) for path in self.files}
+    def renew(self, pem: Pem) -> bool:
+        if self._settings.cert is None and not (pem.cert and pem.key):
+            raise ConfigError("the credential has no tls.crt with a tls.key")
+        return super().renew(pem)
 
     def _build(self, sources: Mapping[str, bytes]) -> tuple[Context, float | None]:
         settings = self._settings
         main = self._context(settings, sources)
         named = {name.lower(): self._context(pair, sources) for name, pair in settings.sni.items()}
         main.sni_callback = _Names(named).choose
-        return main, min(_expiry(context) for context in (main, *named.values()))
+        return main, min((_expiry(one) for one in (main, *named.values()) if one.certificate is not None), default=None)
 
     def _context(self, pair: CertificateFiles, sources: Mapping[str, bytes]) -> Context:
         context = _plain_context(ssl.PROTOCOL_TLS_SERVER, self._settings.min_version, self._alpn)
-        _show(context, sources[str(pair.cert)], sources[str(pair.key)], f"{pair.cert} with the key {pair.key}")
+        if pair.cert is not None and pair.key is not None:
+            _show(context, sources[str(pair.cert)], sources[str(pair.key)], f"{pair.cert} with the key {pair.key}")
+        elif self._pem.cert and self._pem.key:
+            _show(context, self._pem.cert, self._pem.key, FROM_CREDENTIAL)
         if self._settings.client_ca is not None:
             _trust(context, sources[str(self._settings.client_ca)], str(self._settings.client_ca))
             context.verify_mode = ssl.CERT_OPTIONAL
@@ -185,42 +210,22 @@ class ClientContexts(Contexts):
 
     Args:
         settings: what to check and which files to use; not with mode `disable`.
-        pem: certificate, key and authorities from memory; see `renew`.
         alpn: application protocols to offer.
 
     Raises:
         ConfigError: something cannot be read or used.
     """
 
-    def __init__(self, settings: ClientSettings, pem: ClientPem | None = None, *, alpn: Sequence[str] = ()) -> None:
+    def __init__(self, settings: ClientSettings, pem: Pem | None = None, *, alpn: Sequence[str] = ()) -> None:
         self._settings = settings
         self._alpn = tuple(alpn)
-        self._pem = pem or ClientPem()
         self.files = tuple(path for path in (settings.ca, settings.cert, settings.key) if path is not None)
-        super().__init__()
+        super().__init__(pem)
 
     @property
     def server_name(self) -> str | None:
         """Name to check and to send instead of the address's host, where the settings give one."""
         return self._settings.server_name
-
-    def renew(self, pem: ClientPem) -> bool:
-        """Use `pem` from now on; False when nothing has changed.
-
-        Raises:
-            ConfigError: it cannot be used; the one before stays.
-        """
-        before, self._pem = self._pem, pem
-        try:
-            return self.rebuild()
-        except ConfigError:
-            self._pem = before
-            raise
-
-    def _sources(self) -> dict[str, bytes]:
-        found = {str(path): _read(path) for path in self.files}
-        memory = {"ca.crt": self._pem.ca, "tls.crt": self._pem.cert, "tls.key": self._pem.key}
-        return found | {name: data or b"" for name, data in memory.items()}
 
     def _build(self, sources: Mapping[str, bytes]) -> tuple[Context, float | None]:
         settings, pem = self._settings, self._pem
@@ -238,7 +243,7 @@ class ClientContexts(Contexts):
             names = f"{settings.cert} with the key {settings.key}"
             _show(context, sources[str(settings.cert)], sources[str(settings.key)], names)
         elif pem.cert and pem.key:
-            _show(context, pem.cert, pem.key, "tls.crt of the credential with its tls.key")
+            _show(context, pem.cert, pem.key, FROM_CREDENTIAL)
         return context, None if context.certificate is None else _expiry(context)
 
 

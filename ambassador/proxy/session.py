@@ -23,6 +23,7 @@ from ambassador.proxy import limits, proxied
 from ambassador.proxy.routes import Routes
 from ambassador.telemetry import logs
 from ambassador.telemetry.metrics import ListenerMetrics, RequestMetrics
+from ambassador.upstreams.ledger import How
 from ambassador.upstreams.pool import ServerConnection
 from ambassador.upstreams.target import Target
 
@@ -34,9 +35,9 @@ _NUMBERS = itertools.count(1)
 _NOT_ANSWERED = {Reason.CLIENT_CLOSED, Reason.CANCEL_REQUEST}
 """Ends after which nobody waits for an answer."""
 
-_QUIET_ENDS = _NOT_ANSWERED | {Reason.UPSTREAM_CLOSED, Reason.DRAINED}
+_QUIET_ENDS = _NOT_ANSWERED | {Reason.UPSTREAM_CLOSED, Reason.DRAINED, Reason.CREDENTIAL_ENDED}
 """Ends that are nobody's fault: logged at info; all others at warning, and so is an end that the upstream made
-without a word."""
+without a word, or that was no safe point."""
 
 
 class Phase(StrEnum):
@@ -81,7 +82,7 @@ class Session:
     """
 
     __slots__ = (
-        "_clock", "_folded_in", "_folded_out", "_moved", "_quiet_since", "_take_place", "admitted", "client",
+        "_clock", "_folded_in", "_folded_out", "_how", "_moved", "_quiet_since", "_take_place", "admitted", "client",
         "connection", "hello", "id", "link", "phase", "plan", "principal", "reached", "started", "stream", "target",
         "task",
     )  # fmt: skip
@@ -103,6 +104,7 @@ class Session:
         self.task: asyncio.Task[Any] | None = None
         self._clock = clock
         self._take_place = take_place
+        self._how: How = "left"
         self._quiet_since = self.started
         self._moved = 0
         self._folded_in = 0
@@ -135,18 +137,26 @@ class Session:
         # Until its client has the last bytes a session counts: what a drain does not wait for is lost.
         await self.stream.sent(acknowledged=self.plan.drain.started)
 
-    def leave(self) -> None:
-        """End at the next safe point: a drain has started."""
+    def leave(self, reason: Reason = Reason.DRAINED) -> None:
+        """End at the next safe point: a drain has started, or the credential of the server connection ends soon."""
         if self.link is not None and self.phase is Phase.RELAY:
             self._enter(Phase.DRAIN)
-            self.link.leave(Reason.DRAINED)
+            self.link.leave(reason)
 
-    def cut(self) -> None:
-        """End now: the drain's deadline has passed."""
+    def cut(self, reason: Reason = Reason.CUT) -> None:
+        """End now: a deadline has passed, the drain's or the credential's."""
+        self._how = "cut"
         if self.link is not None:
-            self.link.expel(Reason.CUT)
+            self.link.expel(reason)
         elif self.task is not None:
             self.task.cancel()
+
+    def shows(self, credential: str, version: int) -> bool:
+        """Whether it is served on a connection of its own that has logged in with `version` of a credential."""
+        if self.connection is None or self.phase is Phase.CLOSED or not self.plan.protocol.logs_in:
+            return False
+        name = self.plan.routes.upstream.settings.credential
+        return name == credential and self.connection.credential_version == version
 
     def sweep(self, now: float) -> None:
         """Judge the session by its listener's limits."""
@@ -230,6 +240,16 @@ class Session:
         self._quiet_since = self._clock.now()
         if self._is_stranded(connection) or self.plan.drain.started:
             self.leave()
+        if connection is not None and self.plan.protocol.logs_in:
+            self._part_from(connection.credential_version)
+
+    def _part_from(self, version: int | None) -> None:
+        """Go if what was shown while the client was being logged in has ended meanwhile."""
+        upstream = self.plan.routes.upstream
+        if upstream.has_ended(version):
+            self.cut(Reason.CREDENTIAL_ENDED)
+        elif upstream.is_outlived(version):
+            self.leave(Reason.CREDENTIAL_ENDED)
 
     def _is_stranded(self, connection: ServerConnection | None) -> bool:
         """Whether a reload took the endpoint out while the client was being logged in there."""
@@ -267,6 +287,9 @@ class Session:
         self.plan.metrics.session_seconds.observe(seconds)
         probe = self.link is None and end.reason is Reason.CLIENT_CLOSED  # opens a port and closes it again
         quiet = end.reason in _QUIET_ENDS and (end.error is None or end.reason is not Reason.UPSTREAM_CLOSED)
+        if end.reason is Reason.CREDENTIAL_ENDED and self.connection is not None:
+            self.plan.routes.upstream.ended(self._how)
+            quiet = self._how == "left"
         say = _log.debug if probe else _log.info if quiet else _log.warning
         say("session ended", **self._fields(end, seconds))
 

@@ -11,7 +11,7 @@ from ambassador.credentials.credential import Credential
 from ambassador.credentials.store import Store
 from ambassador.errors import ConfigError
 from ambassador.kit.clock import Clock
-from ambassador.net.tls import ClientContexts, ClientPem, Contexts
+from ambassador.net.tls import Contexts, Pem
 from ambassador.telemetry import logs
 from ambassador.telemetry.metrics import Metrics
 
@@ -25,7 +25,7 @@ class Certificates:
     """All contexts of one world, by where they serve (`listener orders`, `upstream orders`).
 
     Args:
-        issued: credential name by place, for contexts whose client certificate comes from a credential.
+        issued: credential name by place, for contexts whose certificate comes from a credential.
     """
 
     def __init__(
@@ -71,10 +71,7 @@ class Certificates:
                 self._rebuild(self.contexts)
 
     def _renew(self, where: str, credential: Credential) -> None:
-        contexts = self.contexts[where]
-        if not isinstance(contexts, ClientContexts):
-            raise TypeError("only an upstream's contexts take a certificate from a credential")
-        self._attempt(where, lambda: contexts.renew(client_pem(credential)))
+        self._attempt(where, lambda: self.contexts[where].renew(pem_of(credential)))
         self._note()
 
     def _rebuild(self, places: Iterable[str]) -> None:
@@ -101,10 +98,10 @@ class Certificates:
                 self._metrics.certificates[where] = contexts.not_after
 
 
-def client_pem(credential: Credential) -> ClientPem:
-    """The client certificate that a credential holds, in the field names of a Secret of type kubernetes.io/tls."""
+def pem_of(credential: Credential) -> Pem:
+    """The certificate that a credential holds, in the field names of a Secret of type kubernetes.io/tls."""
     cert, key, ca = (credential.get(field) for field in ("tls.crt", "tls.key", "ca.crt"))
-    return ClientPem(
+    return Pem(
         cert=None if cert is None else cert.reveal(),
         key=None if key is None else key.reveal(),
         ca=None if ca is None else ca.reveal(),

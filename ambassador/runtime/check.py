@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ambassador.config.schema import Config
-from ambassador.credentials.credential import Credential
+from ambassador.credentials.candidate import credential_of
+from ambassador.credentials.sources.base import Lease, Source
 from ambassador.credentials.store import Store
 from ambassador.discovery.base import Discovery
-from ambassador.errors import AmbassadorError, Reason, UpstreamError
+from ambassador.errors import AmbassadorError, CredentialError, Reason, UpstreamError
 from ambassador.kit.clock import Clock
-from ambassador.runtime.certificates import client_pem
+from ambassador.runtime.certificates import pem_of
 from ambassador.runtime.world import (
     client_contexts,
     make_discovery,
     make_source,
+    make_vault,
     protocol_class,
     resolved,
     upstream_of,
@@ -24,6 +27,9 @@ from ambassador.runtime.world import (
 from ambassador.telemetry.metrics import Metrics
 from ambassador.upstreams.endpoint import EndpointSet
 from ambassador.upstreams.upstream import Upstream
+
+if TYPE_CHECKING:
+    from ambassador.credentials.vault.vault import Vault
 
 FAREWELL = 2.0
 """Seconds a server has to close a connection after we said good-bye."""
@@ -46,20 +52,66 @@ class Finding:
 
 async def connect_all(config: Config, clock: Clock) -> list[Finding]:
     """Try everything the configuration names; one finding for each credential and upstream."""
-    store = Store(clock)
-    findings = [await _fetch(name, config, store, clock) for name in config.credentials]
-    return findings + [await _log_in(name, config, store, clock) for name in config.upstreams]
-
-
-async def _fetch(name: str, config: Config, store: Store, clock: Clock) -> Finding:
-    source = make_source(name, config.credentials[name])
+    trial = Trial(config, clock)
     try:
-        fetched = await source.fetch()
-        credential = Credential(name, 1, fetched.fields, not_before=clock.wall(), not_after=fetched.not_after)
-    except AmbassadorError as error:
-        return Finding(f"credential {name}", False, str(error))
-    store.put(credential)
-    return Finding(f"credential {name}", True, f"{source.describe()} has {', '.join(sorted(credential.fields))}")
+        findings = [await trial.knock(name) for name in config.vaults]
+        findings += [await trial.fetch(name) for name in config.credentials]
+        return findings + [await _log_in(name, config, trial.store, clock) for name in config.upstreams]
+    finally:
+        await trial.end()
+
+
+class Trial:
+    """One look at every Vault and every source.
+
+    Attributes:
+        store: what the sources gave.
+    """
+
+    def __init__(self, config: Config, clock: Clock) -> None:
+        self.store = Store(clock)
+        self._config = config
+        self._clock = clock
+        self._metrics = Metrics()
+        self._vaults: dict[str, Vault] = {}
+        self._borrowed: list[tuple[Source, Lease]] = []
+
+    async def knock(self, name: str) -> Finding:
+        """Log in at a Vault."""
+        subject = f"vault {name}"
+        try:
+            vault = make_vault(name, self._config.vaults[name], self._metrics, self._clock)
+            self._vaults[name] = vault
+            await vault.reach()
+        except AmbassadorError as error:
+            return Finding(subject, False, str(error))
+        return Finding(subject, True, f"{vault.describe()}: let us in")
+
+    async def fetch(self, name: str) -> Finding:
+        """Get a credential."""
+        subject, settings = f"credential {name}", self._config.credentials[name]
+        wanted = getattr(settings.options, "vault", None)
+        if wanted is not None and wanted not in self._vaults:
+            return Finding(subject, False, f"vault {wanted!r} cannot be used; not tried")
+        source = make_source(name, settings, self._vaults)
+        try:
+            fetched = await source.fetch()
+            if fetched.lease is not None:
+                self._borrowed.append((source, fetched.lease))
+            credential = credential_of(name, fetched, self._clock, version=1)
+        except AmbassadorError as error:
+            return Finding(subject, False, str(error))
+        self.store.put(credential)
+        return Finding(subject, True, f"{source.describe()} has {', '.join(sorted(credential.fields))}")
+
+    async def end(self) -> None:
+        """Give back what was granted for the sake of looking; what cannot be given back ends by itself."""
+        for source, lease in self._borrowed:
+            with suppress(CredentialError, TimeoutError):
+                async with asyncio.timeout(PATIENCE):
+                    await source.revoke(lease)
+        for vault in self._vaults.values():
+            await vault.close(FAREWELL)
 
 
 async def _log_in(name: str, config: Config, store: Store, clock: Clock) -> Finding:
@@ -81,7 +133,7 @@ async def _log_in(name: str, config: Config, store: Store, clock: Clock) -> Find
             clock=clock,
         )
         if settings.tls is not None and settings.tls.credential is not None and tls is not None:
-            tls.renew(client_pem(store.require(settings.tls.credential)))
+            tls.renew(pem_of(store.require(settings.tls.credential)))
         lease = await upstream.lease(protocol_class(protocol).try_login)
     except AmbassadorError as error:
         return Finding(subject, False, f"{error.reason}: {error}")
@@ -100,7 +152,7 @@ async def _find(discovery: Discovery) -> EndpointSet:
     if discovery.known:
         return discovery.known
     if discovery.tls is not None and discovery.issuer is not None:
-        discovery.tls.renew(client_pem(discovery.store.require(discovery.issuer)))
+        discovery.tls.renew(pem_of(discovery.store.require(discovery.issuer)))
     try:
         async with asyncio.timeout(PATIENCE), aclosing(discovery.watch()) as found:
             return await anext(found)

@@ -39,6 +39,9 @@ FILE_POLL = 10.0
 FILE_DEBOUNCE = 1.0
 """Seconds: how often the configuration file is looked at without being told, and how long an edit must rest."""
 
+SOON = 30.0
+"""Seconds before the end of a credential whose source fails, from which on the daemon does not call itself ready."""
+
 ENDING = (signal.SIGTERM, signal.SIGINT)
 """Signals that tell the daemon to leave."""
 
@@ -113,7 +116,19 @@ class Daemon:
     def held(self) -> tuple[str, ...]:
         """What keeps it from being ready."""
         leaving = (str(self.state),) if self.state not in {State.STARTING, State.READY} else ()
-        return (*leaving, *self._latches.held)
+        return (*leaving, *self._latches.held, *self._ending())
+
+    def _ending(self) -> list[str]:
+        """Credentials in use that have ended, or are about to and have no successor in sight."""
+        if self.commons.current is None:
+            return []
+        needed, now = self.commons.current.needed_credentials(), self.clock.wall()
+        return [
+            f"credential {one.name} {'has expired' if one.expired else 'expires soon'}"
+            for one in self.commons.store.snapshot()
+            if one.name in needed
+            and (one.expired or (one.error is not None and one.expires is not None and one.expires - now < SOON))
+        ]
 
     def started(self) -> tuple[str, ...]:
         """What start-up still waits for."""
@@ -268,7 +283,7 @@ class Daemon:
         world, metrics = self.commons.current, self.commons.metrics
         if world is None:
             return
-        metrics.reconcile(world.config.listeners, world.config.upstreams, world.config.credentials)
+        metrics.reconcile(world.config.listeners, world.config.upstreams, world.config.credentials, world.config.vaults)
         for name, upstream in world.upstreams.items():
             metrics.upstream(name).retain(map(str, upstream.endpoints))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from typing import TYPE_CHECKING
 
 from ambassador.config.address import Address
 from ambassador.config.schema import Config, UnixSocket
@@ -21,10 +22,17 @@ from ambassador.net.listen import BoundSocket, bind
 from ambassador.proxy.listener import Listener
 from ambassador.proxy.session import Session
 from ambassador.runtime.discovering import Discovering
+from ambassador.runtime.ending import Endings
 from ambassador.runtime.world import Commons, World, protocol_class
 from ambassador.telemetry import logs
 
+if TYPE_CHECKING:
+    from ambassador.credentials.vault.vault import Vault
+
 _log = logs.logger(__name__)
+
+REVOCATION = 5.0
+"""Seconds that Vaults have, when we leave, to take back what they granted."""
 
 LAST_MOMENTS = 2.0
 """Seconds that whatever is being ended has to end."""
@@ -46,10 +54,12 @@ class Running:
         self._clock = clock
         self._sockets: dict[Address, BoundSocket] = {}
         self._keepers: dict[str, asyncio.Task[None]] = {}
+        self._vaults: dict[Vault, asyncio.Task[None]] = {}
         self._certificates: asyncio.Task[None] | None = None
         self._awaited: list[Callable[[], None]] = []
         self._tasks = Tasks(lambda task, error: _log.exception("task failed", error, task=task))
         self._discovering = Discovering(commons, latches, self._tasks, self._endpoints_moved)
+        self._endings = Endings(commons.store, lambda: self.everyone)
 
     @property
     def everyone(self) -> tuple[Listener, ...]:
@@ -72,7 +82,9 @@ class Running:
         self._sockets |= {bound.address: bound for bound in fresh}
         self._commons.current = after
         self._discovering.enlist(after)
+        self._endings.follow(after.config.credentials)
         self._move_listeners(after)
+        self._move_vaults(after, before)
         await self._move_keepers(after, before)
         await self._discovering.move(after)
         await self._part(after, before)
@@ -104,9 +116,13 @@ class Running:
         self._sockets.clear()
         for protocol, shared in self._commons.shared.items():
             await protocol_class(protocol).stop_shared(shared)
+        for task in self._keepers.values():
+            await _cancel(task)
+        await self._give_back()
         if self._commons.current is not None:
             await self._part(None, self._commons.current)
         await self._tasks.stop(LAST_MOMENTS)
+        self._endings.close()
 
     async def _emptied(self) -> None:
         for listener in self.everyone:
@@ -183,6 +199,31 @@ class Running:
             after.certificates.start()
             self._certificates = self._tasks.start(after.certificates.follow(), name="certificates")
 
+    def _move_vaults(self, after: World, before: World | None) -> None:
+        for name, vault in after.vaults.items():
+            if vault not in self._vaults:
+                self._vaults[vault] = self._tasks.start(vault.run(), name=f"vault {name}")
+        if before is not None:
+            for vault in before.vaults.values():
+                if after.vaults.get(vault.name) is not vault:
+                    self._tasks.start(self._see_off(vault), name=f"vault {vault.name} taken out")
+
+    async def _see_off(self, vault: Vault) -> None:
+        """What it granted is given back to it, so it is kept until that is done."""
+        while self._commons.leases.held_by(lambda source: getattr(source, "vault", None) is vault):
+            await self._clock.sleep(1.0)
+        await _cancel(self._vaults.pop(vault))
+        await vault.close(LAST_MOMENTS)
+
+    async def _give_back(self) -> None:
+        """Revoke what Vaults granted: the leases, then the tokens they came with."""
+        left = await self._commons.leases.close(REVOCATION)
+        if left:
+            _log.warning("leases left to their end", leases=left)
+        for task in self._vaults.values():
+            await _cancel(task)
+        await asyncio.gather(*(vault.close(LAST_MOMENTS) for vault in self._vaults))
+
     def _hold_credentials(self, world: World) -> None:
         """Not ready before every credential that a listener needs has had a first value."""
         store = self._commons.store
@@ -214,6 +255,7 @@ class Running:
         if after is not None:
             for name in before.config.credentials.keys() - after.config.credentials.keys():
                 self._commons.store.retire(name)
+                self._commons.leases.retire(name)
 
     @property
     def _config(self) -> Config:

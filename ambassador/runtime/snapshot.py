@@ -19,6 +19,7 @@ from ambassador.admin.status import (
     SessionStatus,
     Snapshot,
     UpstreamStatus,
+    VaultStatus,
 )
 from ambassador.proxy.listener import Listener
 from ambassador.proxy.session import Session
@@ -42,6 +43,7 @@ def take(daemon: Daemon) -> Snapshot:
         held=daemon.held(),
         listeners=tuple(_listener(one, metrics) for one in daemon.running.listeners.values()),
         upstreams=tuple(_upstream(one, metrics, world) for one in world.upstreams.values()),
+        vaults=tuple(_vaults(world, metrics)),
         credentials=tuple(_credentials(daemon, metrics)),
         sessions=tuple(_session(one, now) for one in nsmallest(MAX_SESSIONS, sessions, key=lambda one: one.started)),
         sessions_total=len(sessions),
@@ -122,12 +124,34 @@ def _credentials(daemon: Daemon, metrics: Metrics) -> list[CredentialStatus]:
             version=one.version or None,
             age=one.age,
             expires=one.expires,
+            lease=daemon.commons.leases.current(one.name) is not None,
+            renewed=_renewed(daemon, one.name),
             last_success=metrics.credential(one.name).last_success,
             last_error=one.error,
             warnings=one.warnings,
             connections=dict(metrics.credential(one.name).connections),
         )
         for one in daemon.commons.store.snapshot()
+    ]
+
+
+def _renewed(daemon: Daemon, name: str) -> float | None:
+    """When a credential's keeper looks at its source next, unless it is told to before; wall seconds."""
+    keeper = daemon.world.keepers.get(name)
+    seconds = None if keeper is None else keeper.next_look
+    return None if seconds is None else daemon.clock.wall() + seconds
+
+
+def _vaults(world: World, metrics: Metrics) -> list[VaultStatus]:
+    return [
+        VaultStatus(
+            name=name,
+            login=vault.describe(),
+            logged_in=vault.token is not None,
+            token_expires=metrics.vault(name).token_expires,
+            error=vault.trouble,
+        )
+        for name, vault in world.vaults.items()
     ]
 
 

@@ -61,6 +61,7 @@ class Everything(Collector):
         yield from _requests(self._metrics)
         yield from _upstream(self._metrics)
         yield from _credentials(self._metrics)
+        yield from _vaults(self._metrics)
         yield from _configuration(self._metrics)
         lost = "Log lines lost because the reader of the log was too slow."
         yield _counter("log_lines_dropped", lost, (), [((), dropped())])
@@ -264,6 +265,40 @@ def _credentials(metrics: Metrics) -> Iterator[Metric]:
         "Upstream connections open now, by the version of the credential they logged in with.",
         ("credential", "version"),
         (((name, str(version)), n) for name, counts in credentials for version, n in counts.connections.items() if n),
+    )
+    yield _counter(
+        "credential_connections_ended",
+        "Upstream connections ended because their credential did: at a safe point (left), or at the very end (cut).",
+        ("credential", "how"),
+        (((name, how), n) for name, counts in credentials for how, n in counts.ended.items()),
+    )
+
+
+def _vaults(metrics: Metrics) -> Iterator[Metric]:
+    vaults = list(metrics.vaults())
+    yield _counter(
+        "vault_requests",
+        "Requests to a Vault, by what was asked and by what came of it.",
+        ("vault", "operation", "result"),
+        (((name, *key), n) for name, counts in vaults for key, n in counts.requests.items()),
+    )
+    yield _histogram(
+        "vault_request_duration_seconds",
+        "How long requests to a Vault took, in seconds.",
+        ("vault", "operation"),
+        (((name, operation), times) for name, counts in vaults for operation, times in counts.seconds.items()),
+    )
+    yield _gauge(
+        "vault_token_expiry_timestamp_seconds",
+        "When our token ends unless it is renewed, in seconds since 1970; absent while there is none or it has no end.",
+        ("vault",),
+        (((name,), counts.token_expires) for name, counts in vaults if counts.token_expires is not None),
+    )
+    yield _counter(
+        "credential_leases",
+        "Leases of a credential, by what became of them: issued, renewed, revoked, lapsed, lost.",
+        ("credential", "event"),
+        (((name, event), n) for name, counts in metrics.credentials() for event, n in counts.leases.items()),
     )
 
 

@@ -24,6 +24,7 @@ __all__ = [
     "Metrics",
     "RequestMetrics",
     "UpstreamMetrics",
+    "VaultMetrics",
 ]
 
 OK = "ok"
@@ -136,10 +137,10 @@ class CredentialMetrics:
 
     `version` counts up from 1 with each new value (0: none yet); `expires` and `last_success` are wall seconds;
     `refreshes` counts tries to renew by result; `connections` the open upstream connections by the version they
-    logged in with.
+    logged in with; `ended` those that ended because their version did, by how: at a safe point (`left`) or not (`cut`).
     """
 
-    __slots__ = ("connections", "expires", "last_success", "refreshes", "version")
+    __slots__ = ("connections", "ended", "expires", "last_success", "leases", "refreshes", "version")
 
     def __init__(self) -> None:
         self.version = 0
@@ -148,6 +149,8 @@ class CredentialMetrics:
         self.refreshes[OK] = 0
         self.last_success: float | None = None
         self.connections: dict[int, int] = defaultdict(int)
+        self.leases: dict[str, int] = defaultdict(int)
+        self.ended: dict[str, int] = {"left": 0, "cut": 0}
 
     def connected(self, version: int) -> None:
         """An upstream connection logged in with `version`."""
@@ -162,6 +165,30 @@ class CredentialMetrics:
     @property
     def idle(self) -> bool:
         return not any(self.connections.values())
+
+
+class VaultMetrics:
+    """One Vault.
+
+    `requests` counts by (operation, result); `seconds` tells how long they took, by operation; `token_expires` is wall
+    seconds, None while there is no token, or when it never ends.
+    """
+
+    __slots__ = ("requests", "seconds", "token_expires")
+
+    def __init__(self) -> None:
+        self.requests: dict[tuple[str, str], int] = defaultdict(int)
+        self.seconds: dict[str, Histogram] = defaultdict(lambda: Histogram(FAST))
+        self.token_expires: float | None = None
+
+    def asked(self, operation: str, result: str, seconds: float) -> None:
+        """A request has ended."""
+        self.requests[operation, result] += 1
+        self.seconds[operation].observe(seconds)
+
+    @property
+    def idle(self) -> bool:
+        return True
 
 
 class Metrics:
@@ -183,6 +210,7 @@ class Metrics:
         self._requests: Children[tuple[str, str, str], RequestMetrics] = Children(RequestMetrics)
         self._upstreams: Children[str, UpstreamMetrics] = Children(UpstreamMetrics)
         self._credentials: Children[str, CredentialMetrics] = Children(CredentialMetrics)
+        self._vaults: Children[str, VaultMetrics] = Children(VaultMetrics)
 
     def listener(self, name: str) -> ListenerMetrics:
         """The counts of one listener; hold on to them."""
@@ -200,18 +228,29 @@ class Metrics:
         """The counts of one credential; hold on to them."""
         return self._credentials.get(name)
 
+    def vault(self, name: str) -> VaultMetrics:
+        """The counts of one Vault; hold on to them."""
+        return self._vaults.get(name)
+
     def reload(self, ok: bool, wall: float) -> None:
         """A configuration was applied or refused at `wall` seconds; the first at start counts too."""
         self.last_reload_ok = ok
         if ok:
             self.last_reload_success = wall
 
-    def reconcile(self, listeners: Iterable[str], upstreams: Iterable[str], credentials: Iterable[str]) -> None:
+    def reconcile(
+        self,
+        listeners: Iterable[str],
+        upstreams: Iterable[str],
+        credentials: Iterable[str],
+        vaults: Iterable[str] = (),
+    ) -> None:
         """Drop what the configuration no longer names, each once its sessions and connections are gone."""
         listeners, upstreams = frozenset(listeners), frozenset(upstreams)
         self._listeners.retire(listeners)
         self._upstreams.retire(upstreams)
         self._credentials.retire(credentials)
+        self._vaults.retire(vaults)
         self._requests.retire([key for key, _ in self._requests.items() if key[0] in listeners and key[1] in upstreams])
 
     def listeners(self) -> Iterator[tuple[str, ListenerMetrics]]:
@@ -229,6 +268,10 @@ class Metrics:
     def credentials(self) -> Iterator[tuple[str, CredentialMetrics]]:
         """Every credential's counts, by name."""
         return self._credentials.items()
+
+    def vaults(self) -> Iterator[tuple[str, VaultMetrics]]:
+        """Every Vault's counts, by name."""
+        return self._vaults.items()
 
     def exposition(self, openmetrics: bool) -> tuple[bytes, str]:
         """The metrics page and its content type: text 0.0.4, or OpenMetrics 1.0.0."""

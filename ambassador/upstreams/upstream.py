@@ -17,6 +17,7 @@ from ambassador.config.schema import UpstreamSettings
 from ambassador.credentials.credential import Credential
 from ambassador.credentials.rotation import TrialResult
 from ambassador.credentials.store import Store
+from ambassador.credentials.users import EndingTold
 from ambassador.errors import Reason, UpstreamError
 from ambassador.kit.clock import Clock
 from ambassador.net.dial import dial
@@ -27,6 +28,7 @@ from ambassador.upstreams import balance
 from ambassador.upstreams.balance import ReadFrom
 from ambassador.upstreams.endpoint import Endpoint, EndpointSet
 from ambassador.upstreams.health import Health, Standing
+from ambassador.upstreams.ledger import How, Ledger
 from ambassador.upstreams.pool import Pool, ServerConnection, State
 from ambassador.upstreams.withdrawal import Withdrawal
 from ambassador.wire.proxy_header import build_v1, build_v2
@@ -136,10 +138,10 @@ class Upstream:
         self.settings = settings
         self.tls = tls
         self.health: dict[Endpoint, Health] = {}
-        self.pool = Pool(self._moved, self._restamped)
+        self._ledger = Ledger(settings.credential, store, credential_metrics)
+        self.pool = Pool(self._ledger.moved, self._ledger.restamped)
         self._store = store
         self._metrics = metrics
-        self._credential_metrics = credential_metrics
         self._clock = clock
         self._rng = rng or random.Random()  # noqa: S311 - spreads load, protects nothing
         self._listeners: list[Callable[[], None]] = []
@@ -166,6 +168,27 @@ class Upstream:
         """Call `callback` with each value of the credential that becomes current; see `Store.subscribe`."""
         name = self.settings.credential
         return _nothing if name is None else self._store.subscribe(name, callback)
+
+    def on_ending(self, callback: EndingTold) -> Callable[[], None]:
+        """Call `callback` with each version of the credential that ends; see `Store.on_ending`."""
+        name = self.settings.credential
+        return _nothing if name is None else self._store.on_ending(name, callback)
+
+    def has_ended(self, version: int | None) -> bool:
+        """Whether what a connection has shown, the credential of `version`, has ended."""
+        name = self.settings.credential
+        return name is not None and version is not None and self._store.has_ended(name, version)
+
+    def is_outlived(self, version: int | None) -> bool:
+        """Whether the credential of `version` ends, soon or now, and there is a newer one to go on with."""
+        name, current = self.settings.credential, self.credential
+        if name is None or version is None or current is None or current.version <= version:
+            return False
+        return self._store.is_ending(name, version)
+
+    def ended(self, how: How) -> None:
+        """Count a connection that has ended because its credential did."""
+        self._ledger.ended(how)
 
     async def refused(self, version: int | None) -> None:
         """The server no longer takes the credential of `version`: have its source asked for a better one."""
@@ -227,7 +250,7 @@ class Upstream:
             return await self._open(endpoint, None, login, preamble)
         credential = await self._store.usable(name)
         try:
-            return await self._open(endpoint, credential, login, preamble)
+            return await self._show(endpoint, credential, login, preamble)
         except UpstreamError as error:
             if error.reason is not Reason.UPSTREAM_LOGIN_REFUSED:
                 raise
@@ -235,6 +258,14 @@ class Upstream:
             if newer is None:
                 raise
         return await self._open(endpoint, newer, login, preamble)
+
+    async def _show(self, endpoint: Endpoint, credential: Credential, login: Login, preamble: Preamble) -> Lease:
+        """As `_open`. Whoever has shown what meanwhile ends would have to leave at once: it shows what has followed."""
+        lease = await self._open(endpoint, credential, login, preamble)
+        if not self.is_outlived(credential.version):
+            return lease
+        lease.release()
+        return await self._open(endpoint, self.credential, login, preamble)
 
     def _next(self, read_from: ReadFrom, tried: set[Endpoint]) -> Endpoint | None:
         """Which endpoint to try after `tried`; chosen anew each time, since the set may have changed meanwhile."""
@@ -332,27 +363,6 @@ class Upstream:
             else:
                 health.answered()
             connection.counts.healthy = health.standing in {Standing.HEALTHY, Standing.UNKNOWN}
-
-    def _restamped(self, connection: ServerConnection, before: int | None) -> None:
-        if self._credential_metrics is not None and connection.state is not State.CLOSED:
-            if before is not None:
-                self._credential_metrics.disconnected(before)
-            if connection.credential_version is not None:
-                self._credential_metrics.connected(connection.credential_version)
-
-    def _moved(self, connection: ServerConnection, before: State | None, after: State) -> None:
-        states = connection.counts.states
-        if before is not None:
-            states[before] -= 1
-        if after is not State.CLOSED:
-            states[after] += 1
-        version = connection.credential_version
-        if self._credential_metrics is None or version is None:
-            return
-        if before is State.CONNECTING and after is not State.CLOSED:
-            self._credential_metrics.connected(version)
-        elif after is State.CLOSED and before is not State.CONNECTING:
-            self._credential_metrics.disconnected(version)
 
 
 def _nothing() -> None:

@@ -16,6 +16,7 @@ from ambassador.admin.status import (
     SessionStatus,
     Snapshot,
     UpstreamStatus,
+    VaultStatus,
 )
 from ambassador.telemetry.logs import Level
 from ambassador.telemetry.metrics import Metrics
@@ -92,6 +93,15 @@ def full_snapshot() -> Snapshot:
                 ),
             ),
         ),
+        vaults=(
+            VaultStatus(
+                name="main",
+                login="https://vault.example.com:8200, kubernetes role orders",
+                logged_in=True,
+                token_expires=NOW + 1800,
+                error="vault 'main', to read secret/app: gave no answer in time",
+            ),
+        ),
         credentials=(
             CredentialStatus(
                 name="orders-db",
@@ -99,6 +109,8 @@ def full_snapshot() -> Snapshot:
                 version=7,
                 age=90.0,
                 expires=NOW + 7200,
+                lease=True,
+                renewed=NOW + 3600,
                 last_success=NOW - 5,
                 connections={7: 1, 6: 2},
             ),

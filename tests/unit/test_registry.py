@@ -12,7 +12,7 @@ import pytest
 from ambassador import registry
 from ambassador.registry import Table, entries, resolve
 
-TABLES: tuple[Table, ...] = ("protocols", "sources", "authenticators", "discoveries")
+TABLES: tuple[Table, ...] = ("protocols", "sources", "authenticators", "discoveries", "vault_logins")
 
 
 @pytest.fixture(autouse=True)

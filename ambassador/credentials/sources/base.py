@@ -5,10 +5,30 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 from ambassador.config.model import Model
+from ambassador.credentials.term import Term
+from ambassador.errors import CredentialError
 from ambassador.kit.clock import Clock
+
+
+class LeaseLost(CredentialError):
+    """The lease is known no more to whoever granted it: what came with it is no good, or soon will be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """That a value was made for us alone, for a time.
+
+    Args:
+        id: what it is called where it was granted.
+        term: from when and for how long.
+    """
+
+    id: str
+    term: Term
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,10 +37,14 @@ class Fetched:
 
     `fields` are the values by field (`username`, `password`, `tls.crt`, `tls.key`, `ca.crt`, or the operator's own
     names), all of one generation; `not_after` is when they end, wall seconds, None where the source does not say.
+    `lease` says that every further fetch makes another value, and that this one can be renewed and revoked. `again` is
+    in how many seconds the source expects to have another value; None: it does not know.
     """
 
     fields: Mapping[str, bytes] = field(repr=False)
     not_after: float | None = None
+    lease: Lease | None = None
+    again: float | None = None
 
 
 class Source(ABC):
@@ -29,6 +53,7 @@ class Source(ABC):
     Args:
         name: what the configuration calls the credential; for errors.
         options: an instance of the class's own `Options`.
+        vaults: those of the configuration, by name, for sources that ask one.
     """
 
     Options: ClassVar[type[Model]]
@@ -36,9 +61,19 @@ class Source(ABC):
     fixed: ClassVar[bool] = False
     """Whether its answer cannot change while the daemon lives, so that asking twice is pointless."""
 
-    def __init__(self, name: str, options: Any) -> None:
+    def __init__(self, name: str, options: Any, vaults: Mapping[str, Any] = MappingProxyType({})) -> None:  # noqa: ARG002 - see above
         self.name = name
         self.options = options
+
+    @property
+    def makes_new(self) -> bool:
+        """Whether each fetch makes another value, so that it is asked only when one is needed."""
+        return False
+
+    @property
+    def pace(self) -> tuple[int, float] | None:
+        """How many fetches may be made at once, and in how many seconds one more; None: as many as are asked for."""
+        return None
 
     @abstractmethod
     async def fetch(self) -> Fetched:
@@ -60,6 +95,25 @@ class Source(ABC):
             debounce: seconds without a further change before one is told.
         """
         return None
+
+    async def renew(self, lease: Lease) -> Lease | None:
+        """The next term of a lease that `fetch` gave; None where it has none, though the present one goes on.
+
+        Raises:
+            LeaseLost: there is no such lease any more.
+            CredentialError: it could not be asked for.
+        """
+        raise NotImplementedError(f"{type(self).__name__} grants no leases")
+
+    async def revoke(self, lease: Lease) -> bool:
+        """Give a lease back before its end; one that is gone already is given back.
+
+        Returns whether it is; False where leases are to be left to their end.
+
+        Raises:
+            CredentialError: it could not be done.
+        """
+        raise NotImplementedError(f"{type(self).__name__} grants no leases")
 
     async def warnings(self) -> tuple[str, ...]:
         """What the operator should know about how this source is set up, each a sentence. Asked once, at the start."""

@@ -35,6 +35,7 @@ SQLSTATE: Mapping[Reason, str] = {
     Reason.WRONG_ROLE: "08001",
     Reason.NO_CREDENTIAL: "08006",
     Reason.CREDENTIAL_EXPIRED: "08006",
+    Reason.CREDENTIAL_ENDED: "57P01",
     Reason.SOURCE_FAILED: "08006",
     Reason.TOO_MANY_CONNECTIONS: "53300",  # too_many_connections
     Reason.SHUTTING_DOWN: "57P01",
@@ -51,6 +52,7 @@ _ENDINGS: Mapping[Reason, str] = {
     Reason.IDLE_TIMEOUT: "terminating connection due to the proxy's idle timeout",
     Reason.IDLE_IN_TRANSACTION_TIMEOUT: "terminating connection due to the proxy's idle-in-transaction timeout",
     Reason.SESSION_TIMEOUT: "terminating connection: it has reached the proxy's session timeout",
+    Reason.CREDENTIAL_ENDED: "terminating connection: the credential that the proxy has for it ends; connect again",
     Reason.UPSTREAM_CLOSED: "the upstream server closed the connection unexpectedly",
     Reason.UPSTREAM_BAD_MESSAGE: "the upstream server broke the protocol",
     Reason.BAD_MESSAGE: "invalid message",

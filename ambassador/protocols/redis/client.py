@@ -17,9 +17,9 @@ from ambassador.net.taker import NOWHERE, Taker
 from ambassador.protocols.base import Downstream, Link
 from ambassador.protocols.redis import specials, subscriptions
 from ambassador.protocols.redis.lanes import PLAIN
-from ambassador.protocols.redis.line import LOST, ServerLine, words_for
+from ambassador.protocols.redis.line import ENDED, LOST, Refusing, ServerLine, words_for
 from ambassador.protocols.redis.owing import Line
-from ambassador.protocols.redis.seat import Refusing, Seat
+from ambassador.protocols.redis.seat import Seat
 from ambassador.protocols.redis.shared import SharedLine
 from ambassador.wire.redis.commands import Code
 from ambassador.wire.redis.messages import error
@@ -34,6 +34,11 @@ HEAVY = 10.0
 
 GOODBYE = 5.0
 """Seconds that a client which has ended its side is owed its last replies."""
+
+BRIEF_GOODBYE = 1.0
+"""Seconds that it is kept while there is no server: drivers that have lost their patience connect anew, and many of
+them would take the places of those who have not.
+"""
 
 MOST_OVERHEARD = 65536
 """Most bytes that a client may say behind a command that blocks it before nothing more is read from it."""
@@ -156,6 +161,7 @@ class Conversation(Seat, Link):
             self._working = False
         if self._job is None and self._end is None:
             self._unpin_if_free()
+            self.leave_pin()
             self.hear_again()
         if self._job is None and self._end is None:
             self._resume()
@@ -184,7 +190,7 @@ class Conversation(Seat, Link):
         if self._end is not None:
             return
         # Who waits for what may never come is listened to, or nobody would notice that it has gone.
-        overhears = bool(self.state.blocking) and len(self.kept) < MOST_OVERHEARD
+        overhears = (self.state.blocking or self.waits_for_server) and len(self.kept) < MOST_OVERHEARD
         if self.choked or (self.halted and not overhears):
             self.stream.pause_reading()
         else:
@@ -284,19 +290,20 @@ class Conversation(Seat, Link):
         self.hub.unpinned(state.why)
         midway = self.is_midway
         broken_off = self.pin is not None and self.pin.broken_off
+        ends = self.pin is not None and self.pin.ends
         self.pin = self.line = None
         self.streaming = False
         if self._end is not None:
             return
         if state.raw or state.tracking or broken_off:
             # What the server would have told it meanwhile nobody knows; a client that connects anew asks for itself.
-            self.broken_off()
+            self.broken_off(ends=ends)
             return
         state.server_lost()
         self.look()
         self.deaf = state.listening
         if midway:
-            self.swallow(LOST)
+            self.swallow(ENDED if ends else LOST)
         else:
             self.hear_again()
 
@@ -316,10 +323,12 @@ class Conversation(Seat, Link):
         self.heavy_until = self.hub.clock.now() + HEAVY
         self.watched = True
 
-    def broken_off(self) -> None:
-        """The rest of a reply will not come."""
+    def broken_off(self, *, ends: bool = False) -> None:
+        """The rest of a reply will not come; it `ends`: because the credential of its connection does."""
         self.stream.close(reset=True)
-        self.finish(End(Reason.UPSTREAM_CLOSED, "the server went away in the middle of a reply", "upstream"))
+        words = "the server went away in the middle of a reply"
+        end = End(Reason.UPSTREAM_CLOSED, words, "upstream")
+        self.finish(End(Reason.CREDENTIAL_ENDED, None, "self") if ends else end)
 
     @property
     def taker(self) -> Taker:
@@ -340,7 +349,8 @@ class Conversation(Seat, Link):
             self.finish(End(Reason.CLIENT_CLOSED, None, "client"))
             return
         self.watched = True
-        self._farewell = asyncio.get_running_loop().call_later(GOODBYE, self._gone)
+        patience = BRIEF_GOODBYE if self.waits_for_server else GOODBYE
+        self._farewell = asyncio.get_running_loop().call_later(patience, self._gone)
         self._consider()
 
     def _gone(self) -> None:

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 from ambassador.errors import AmbassadorError, CredentialError, Reason, UpstreamError
 from ambassador.kit.clock import SYSTEM, Clock
 from ambassador.kit.tasks import Tasks
+from ambassador.protocols.redis.aliases import Aliases
 from ambassador.protocols.redis.line import PrivateLine, ServerLine, broken_protocol, excuse, words_for
 from ambassador.protocols.redis.login import login_to
 from ambassador.protocols.redis.moving import Moving
 from ambassador.protocols.redis.options import RedisUpstreamOptions
 from ambassador.protocols.redis.owing import Run
+from ambassador.protocols.redis.rotating import Rotating
 from ambassador.protocols.redis.shared import SharedLine, resume
 from ambassador.protocols.redis.slot import LONGEST_PAUSE, Slot, Way, is_permanent, pauses
 from ambassador.protocols.redis.state import Pin
@@ -28,7 +30,6 @@ from ambassador.wire.redis.commands import BUILT_IN, Command
 from ambassador.wire.redis.redact import redact_error
 
 if TYPE_CHECKING:
-    from ambassador.credentials.credential import Credential
     from ambassador.protocols.redis.client import Conversation
 
 _log = logs.logger(__name__)
@@ -71,7 +72,8 @@ class Hub:
         self._turn = 0
         self._idle: dict[Way, deque[PrivateLine]] = {}
         self._lent: set[PrivateLine] = set()
-        self._unsubscribe = upstream.on_rotation(self._rotated)
+        self.rotating = Rotating(self)
+        self.aliases = Aliases(self)
         upstream.counts.owed = lambda: self.owed
         self._refusing: asyncio.Task[None] | None = None
         self._watching = self.tasks.start(self._watch(), name=f"watch over {upstream.name}")
@@ -124,13 +126,14 @@ class Hub:
             try:
                 return await self._open_private(way)
             except (UpstreamError, CredentialError) as error:
-                self.trouble = error
+                self.not_reached(error)
                 if self.clock.now() >= until or is_permanent(error):
                     raise
                 await self.moving.pause(min(backoff.next(), max(0.0, until - self.clock.now())), seen)
 
     async def _open_private(self, way: Way) -> PrivateLine:
         line = PrivateLine(self, await self.lease(way), *way)
+        self.reached()
         line.begin()
         if line.gone:  # it ended while the login's last words were on their way here
             raise UpstreamError(Reason.UPSTREAM_CLOSED, f"upstream {self.upstream.name} closed the connection at once")
@@ -143,7 +146,9 @@ class Hub:
         self._lent.discard(line)
         kept = self._idle.setdefault((line.protocol, line.database), deque())
         full = sum(map(len, self._idle.values())) >= self.options.idle
-        unfit = line.gone or line.soiled or line.owed or not line.endpoint_stays or self.is_stale(line)
+        unfit = line.gone or line.soiled or line.asked or line.owed or not line.endpoint_stays or self.is_stale(line)
+        if line.is_outlived:
+            self.rotating.end(line, "left")
         if unfit or full or self.closed:
             line.drop()
             return
@@ -213,6 +218,18 @@ class Hub:
         """The server's number of the database that a client calls `wanted`."""
         return wanted if self.options.database is None else self.options.database
 
+    def not_reached(self, trouble: AmbassadorError) -> None:
+        """A try to open a connection failed. Said once for each reason, until one succeeds."""
+        before, self.trouble = self.trouble, trouble
+        if before is None or before.reason is not trouble.reason:
+            _log.warning("upstream not reached", upstream=self.upstream.name, reason=trouble.reason, error=str(trouble))
+
+    def reached(self) -> None:
+        """A try succeeded."""
+        if self.trouble is not None:
+            _log.info("upstream reached again", upstream=self.upstream.name)
+            self.trouble = None
+
     # ---- told by lines
 
     def line_failed(self, line: ServerLine, failure: Exception) -> None:
@@ -233,10 +250,8 @@ class Hub:
         self.live.discard(line)
         if isinstance(line, PrivateLine):
             self._lent.discard(line)
-            kept = self._idle.get((line.protocol, line.database))
-            if kept is not None:
-                with contextlib.suppress(ValueError):
-                    kept.remove(line)
+            with contextlib.suppress(KeyError, ValueError):
+                self._idle[line.protocol, line.database].remove(line)
             return
         for slot in self._slots.get((line.protocol, line.database), ()):
             if slot.line is line:
@@ -292,7 +307,7 @@ class Hub:
     async def close(self) -> None:
         """End everything now."""
         self.closed = True
-        self._unsubscribe()
+        self.rotating.close()
         self.moving.close()
         for line in self.lines():
             line.drop()
@@ -314,19 +329,6 @@ class Hub:
                 return None
             slots = self._slots[way] = [Slot(self, way) for _ in range(self.options.connections)]
         return slots
-
-    def _rotated(self, credential: Credential) -> None:
-        """A new credential: each shared connection is replaced by one that uses it, each lent one shows it."""
-        for slots in self._slots.values():
-            for slot in slots:
-                if slot.line is not None and slot.line.version != credential.version:
-                    slot.renew(self.options.wait)
-        for kept in tuple(self._idle.values()):
-            for line in tuple(kept):
-                if line.version != credential.version:
-                    line.drop()
-        for client in tuple(self.clients):
-            client.rotated()
 
     async def _watch(self) -> None:
         """Look after the connections: silent servers, kept ones that nobody uses, endpoints that are gone."""

@@ -17,6 +17,7 @@ from ambassador.upstreams.upstream import Lease
 from ambassador.wire.redis.login import auth_request
 from ambassador.wire.redis.messages import OK, Protocol, error, error_word, request
 from ambassador.wire.redis.replies import Replies
+from ambassador.wire.redis.requests import Requests
 
 if TYPE_CHECKING:
     from ambassador.credentials.credential import Credential
@@ -27,6 +28,9 @@ LOST = error("ERR the connection to the upstream server was lost before it answe
 """What a client gets for a command that may or may not have been carried out."""
 
 AUTH_REFUSED = frozenset({"NOAUTH", "WRONGPASS"})
+
+ENDED = error("ERR the credential of the connection to the upstream server has ended before it answered")
+"""The same, where we had to close the connection."""
 
 LOGGED_OUT = error("ERR the upstream server no longer accepts the proxy's login; try again")
 """What a client gets for a command that was not carried out for that reason."""
@@ -72,6 +76,7 @@ class ServerLine(Line):
         version: of the credential it has shown last.
         since: when it was opened.
         misplaced: the server has turned out not to be what is wanted.
+        ends: it is closed because the credential that it has shown ends.
         probed_at: when the sign of life that is missing was asked for; None: none is. `heard` is what `count` was then.
     """
 
@@ -88,6 +93,7 @@ class ServerLine(Line):
         self.version = lease.connection.credential_version
         self.since = hub.clock.now()
         self.misplaced = False
+        self.ends = False
         self.heard = 0
         self.probed_at: float | None = None
         self._stalled: list[Callable[[], None]] = []
@@ -112,6 +118,11 @@ class ServerLine(Line):
     def endpoint_stays(self) -> bool:
         """Whether the upstream still has the endpoint it is connected to, and it is what is wanted."""
         return not self.misplaced and self.hub.keeps(self.endpoint)
+
+    @property
+    def is_outlived(self) -> bool:
+        """Whether the credential that it has shown ends, and there is a newer one."""
+        return self.hub.upstream.is_outlived(self.version)
 
     @property
     def is_idle(self) -> bool:
@@ -162,9 +173,13 @@ class ServerLine(Line):
                 self.version = version
             elif reply is not None:
                 self.hub.login_refused(version)
+                self.kept_version()
 
         self.expect(Answer(judged, most=16), 1)
         self.to.take(auth_request(name, credential.password.reveal()))
+
+    def kept_version(self) -> None:
+        """It has shown a newer credential in vain. For a derived class."""
 
     # ---- called by the stream
 
@@ -205,7 +220,7 @@ class ServerLine(Line):
         self.gone = True
         self.open = False
         self.stream.unpour()
-        self.excuse(LOST)
+        self.excuse(ENDED if self.ends else LOST)
         self.lease.release()
         self.resume()
         self.hub.line_gone(self)
@@ -215,7 +230,7 @@ class ServerLine(Line):
         run, self.first, self.last = self.first, None, None
         halfway = run.client if run is not None and self.cut_short else None
         if halfway is not None:
-            cast("Conversation", halfway).broken_off()
+            cast("Conversation", halfway).broken_off(ends=self.ends)
         while run is not None:
             following, run.after = run.after, None
             self.owed -= run.count
@@ -253,6 +268,8 @@ class PrivateLine(ServerLine):
     Attributes:
         holder: is told when the server goes away; `moved` when it should be left as soon as that can be.
         soiled: it has a state that the next client must not find; it is closed and not lent again.
+        asked: questions of ours for its client that it has not heard the answers of: what they have changed is not
+            known, so without it the connection is not lent again.
     """
 
     def __init__(self, hub: Hub, lease: Lease, protocol: Protocol, database: int) -> None:
@@ -260,6 +277,7 @@ class PrivateLine(ServerLine):
         self.holder: Callable[[], None] | None = None
         self.moved: Callable[[], None] | None = None
         self.soiled = False
+        self.asked = 0
         self.idle_since = 0.0
 
     @property
@@ -271,6 +289,11 @@ class PrivateLine(ServerLine):
         """See `ServerLine`: its holder goes on with it, and nobody after it."""
         self.soiled = True
 
+    def kept_version(self) -> None:
+        """See `ServerLine`: if what it has shown ends, its holder has waited for this."""
+        if self.moved is not None and self.is_outlived:
+            self.moved()
+
     def drop(self) -> None:
         """See `ServerLine`."""
         if self.gone:
@@ -280,6 +303,19 @@ class PrivateLine(ServerLine):
         holder, self.holder = self.holder, None
         if holder is not None:
             holder()
+
+
+class Refusing(Line):
+    """In the place of a server that cannot be had: `answer` is told of each plain request, by its kind."""
+
+    def __init__(self, answer: Callable[[int], None]) -> None:
+        super().__init__(NOWHERE, Replies())
+        self._answer = answer
+
+    def ask(self, client: Creditor, data: bytes, walk: Requests) -> None:  # noqa: ARG002 - nothing is sent
+        """See `Line`."""
+        for _ in range(walk.count):
+            self._answer(walk.kind)
 
 
 PASSED_ON = {

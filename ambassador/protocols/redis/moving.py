@@ -47,15 +47,8 @@ class Moving:
         """
         if self.changes != seen:
             return
-        ends = [
-            self._hub.tasks.start(self._hub.clock.sleep(seconds), name="pause between two tries"),
-            self._hub.tasks.start(self._changed.wait(), name="watch for other servers"),
-        ]
-        try:
-            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for end in ends:
-                end.cancel()
+        sleep, change = self._hub.clock.sleep(seconds), self._changed.wait()
+        await self._hub.tasks.first(sleep, change, name="pause between two tries")
 
     def demoted(self, line: ServerLine) -> None:
         """The server says it is a replica: whoever wants to write there looks for the primary.

@@ -26,7 +26,12 @@ class RedisListenerOptions(Model):
     refused. Without it everything is allowed but what shows or changes the proxy's own login."""
 
     deny: Words = ()
-    """The same words, for what clients may not use; wins over `allow`."""
+    """The same words, for what clients may not use; wins over `allow`. Scripts are refused with it, since they could
+    call all the same what is denied here: see `scripts`."""
+
+    scripts: bool = False
+    """Whether scripts and functions may be run (EVAL, FCALL) although `deny` names commands. What they call nobody
+    looks at. Naming them in `allow` means the same. With `read_only` or `keys` only that does."""
 
     read_only: bool = False
     """Whether commands that write are refused."""

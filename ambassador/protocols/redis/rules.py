@@ -25,7 +25,9 @@ class Rules:
     def __init__(self, options: RedisListenerOptions) -> None:
         self._open = not (options.allow or options.deny or options.keys or options.read_only)
         self._any_key = not options.keys
-        self.policy = Policy(options.allow, options.deny, read_only=options.read_only, keys=options.keys)
+        self.policy = Policy(
+            options.allow, options.deny, read_only=options.read_only, keys=options.keys, scripts=options.scripts
+        )
         self.classes: dict[bytes, int] = {}
         self._table: Mapping[bytes, Command] = {}
         self._plain: dict[bytes, int] = {}
@@ -48,10 +50,14 @@ class Rules:
         """Why a request is refused, in the server's words; None: it is not."""
         return self.policy.judge(words, self._table)
 
+    def names(self, words: list[bytes]) -> bool:
+        """Whether the operator has allowed a request's command by its name."""
+        return self.policy.names(words, self._table)
+
     def trusts(self, code: int) -> bool:
         """Whether a special command that the policy's codes let through may be passed on without a look at its words.
 
-        Of the classes that clients use all the time; scripts have sub-commands, which a policy may name.
+        Of the classes that clients use all the time.
         """
         if code in _WITH_KEYS:
             return self._any_key

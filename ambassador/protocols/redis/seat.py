@@ -7,19 +7,19 @@ owed on it and no state of the client is left in it.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from ambassador.errors import ClientError, Reason, UpstreamError
+from ambassador.errors import ClientError, CredentialError, Reason, UpstreamError
 from ambassador.net.taker import NOWHERE, Taker
 from ambassador.protocols.redis.lanes import PLAIN, Asking
-from ambassador.protocols.redis.line import Answer, PrivateLine
-from ambassador.protocols.redis.owing import Creditor, Line, Run
+from ambassador.protocols.redis.line import Answer, PrivateLine, Refusing, ServerLine
+from ambassador.protocols.redis.owing import Run
+from ambassador.protocols.redis.slot import is_permanent
 from ambassador.protocols.redis.state import FORWARDED, Pin, State
 from ambassador.wire.redis.commands import Kind, kind_of
 from ambassador.wire.redis.login import Pairs
 from ambassador.wire.redis.messages import Protocol
-from ambassador.wire.redis.replies import Replies
 from ambassador.wire.redis.requests import INSIDE, LARGE, Requests
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from ambassador.protocols.base import Downstream
     from ambassador.protocols.redis.hub import Hub
     from ambassador.protocols.redis.rules import Rules
+
+L = TypeVar("L", bound=ServerLine)
 
 THRESHOLD = 65536
 """Bytes of a request beyond which it goes, as it comes, on a connection of the client's own."""
@@ -37,19 +39,6 @@ _DEDICATED = "dedicated"
 
 _NOTHING: dict[bytes, int] = {}
 """The classes of commands where each is to be looked at."""
-
-
-class Refusing(Line):
-    """In the place of a server that cannot be had: `answer` is told of each plain request, by its kind."""
-
-    def __init__(self, answer: Callable[[int], None]) -> None:
-        super().__init__(NOWHERE, Replies())
-        self._answer = answer
-
-    def ask(self, client: Creditor, data: bytes, walk: Requests) -> None:  # noqa: ARG002 - nothing is sent
-        """See `Line`."""
-        for _ in range(walk.count):
-            self._answer(walk.kind)
 
 
 class Seat(Asking):
@@ -65,6 +54,7 @@ class Seat(Asking):
         pin: the connection of its own, if it has one now.
         leaving: why it shall end as soon as that can be; None.
         choked: it does not read.
+        waits_for_server: a connection is being looked for.
     """
 
     def __init__(self, downstream: Downstream, hub: Hub, rules: Rules, principal: Principal) -> None:
@@ -80,7 +70,10 @@ class Seat(Asking):
         self.heavy_until = 0.0
         self.leaving: Reason | None = None
         self.choked = False
+        self.waits_for_server = False
         self._working = False
+        self._in_vain: UpstreamError | CredentialError | None = None  # why no connection was to be had
+        self._said = 0  # bytes that had been received by then
 
     @property
     def way(self) -> tuple[Protocol, int]:
@@ -111,9 +104,35 @@ class Seat(Asking):
         elif self.heavy:
             await self.take_pin(Pin.LARGE)
         elif self.pin is None and (self.line is None or not self.line.open):
-            self.line = await self.hub.shared(self.way)
+            self.line = await self.patiently(self.hub.shared(self.way))
         self.rules.learn(self.hub.commands)
         self.look()
+
+    async def patiently(self, reaching: Coroutine[Any, Any, L]) -> L:
+        """The connection that `reaching` waits for. What the client had said when that was in vain is not worth
+        another wait, or each request of a pipeline would have its own.
+
+        Raises:
+            UpstreamError, CredentialError: none was to be had.
+        """
+        if self._in_vain is not None and self.count - len(self.kept) <= self._said:
+            reaching.close()
+            raise self._in_vain.with_traceback(None)
+        self._in_vain = None
+        self.waits_for_server = True
+        self.overheard()  # it is listened to, or nobody would notice that it has gone
+        try:
+            return await reaching
+        except (UpstreamError, CredentialError) as trouble:
+            if not is_permanent(trouble):  # that took no time, and may concern this request alone
+                self._in_vain, self._said = trouble, self.count
+            raise
+        finally:
+            self.waits_for_server = False
+
+    def take_heart(self) -> None:
+        """The next look for a connection is worth a wait, whatever came of the last one."""
+        self._in_vain = None
 
     async def greet(self, protocol: Protocol) -> Pairs:
         """Go to where `protocol` is spoken; returns what the server says of itself there.
@@ -122,7 +141,7 @@ class Seat(Asking):
             UpstreamError, CredentialError: it was not to be had.
             ClientError: the server knows no HELLO.
         """
-        line = await self.hub.shared((protocol, self.state.database))
+        line = await self.patiently(self.hub.shared((protocol, self.state.database)))
         if line.facts.hello is None:
             raise ClientError(Reason.UNSUPPORTED, "ERR unknown command 'HELLO'")
         self.line = line
@@ -136,7 +155,7 @@ class Seat(Asking):
             ClientError: the server does not have it.
         """
         try:
-            self.line = await self.hub.shared((self.state.protocol, database))
+            self.line = await self.patiently(self.hub.shared((self.state.protocol, database)))
         except UpstreamError as refused:
             if refused.code == "SELECT":
                 raise ClientError(Reason.UNSUPPORTED, refused.public) from refused
@@ -150,7 +169,7 @@ class Seat(Asking):
             UpstreamError, CredentialError: none was to be had.
         """
         if self.pin is None:
-            self.hold_pin(await self.hub.private(self.way), why)
+            self.hold_pin(await self.patiently(self.hub.private(self.way)), why)
         if self.pin is None:
             raise AssertionError("it has just been taken")
         return self.pin
@@ -229,7 +248,10 @@ class Seat(Asking):
         """
         if self.pin is None:
             raise AssertionError("only a client with a connection of its own has something asked there")
-        reply = await self.pin.question(*words)
+        pin = self.pin
+        pin.asked += 1  # not in a finally: a client that leaves in the moment of the answer never learns of it
+        reply = await pin.question(*words)
+        pin.asked -= 1
         if reply is None:
             raise UpstreamError(Reason.UPSTREAM_CLOSED, "the server closed the connection")
         return reply
@@ -313,14 +335,17 @@ class Seat(Asking):
         pin.reauthenticate(credential)
 
     def leave_pin(self) -> None:
-        """Go from a server that is not what is wanted any more, as soon as nothing is lost by it."""
+        """Go from a server that is not what is wanted any more, or that no longer knows us soon: as soon as nothing is
+        lost by it."""
         pin = self.pin
-        if pin is None or pin.endpoint_stays:
+        if pin is None or (pin.endpoint_stays and not pin.is_outlived):
             return
         if self.owed or self.is_midway or not self.state.leaves_nothing:
             self.watched = True
-        else:
+        elif not pin.endpoint_stays:
             pin.drop()
+        elif not pin.owed:  # else it just shows a newer one, or we ask something ourselves
+            pin.hub.rotating.end(pin, "left")
 
     def swallow(self, words: bytes) -> None:
         """Throw away the request under way, and answer it so."""

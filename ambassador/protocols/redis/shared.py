@@ -127,6 +127,8 @@ def resume(run: Run, line: SharedLine) -> None:
     if run.client is not None and run.asked is not None:
         data, run.asked = run.asked, None  # it shall not be asked a third time
         run.client.owed -= run.count
+        # All that it is owed comes from there now, so it is there that a slow client makes the others wait.
+        cast("Conversation", run.client).line = line
         line.append(run)
         line.to.take(data)
 

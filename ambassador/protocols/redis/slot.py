@@ -91,7 +91,7 @@ class Slot:
                     self._hub.forget(self._way)
                     self._fail(error)
                     return
-                self._hub.trouble = error
+                self._hub.not_reached(error)
                 if is_permanent(error):
                     self._fail(error)
                 if not self._waiting and self._hub.clock.now() >= until:
@@ -109,7 +109,7 @@ class Slot:
         line.begin()
         if line.gone:
             return False
-        self._hub.trouble = None
+        self._hub.reached()
         before, self.line = self.line, line
         if before is not None and before.open:
             before.retire()

@@ -35,6 +35,7 @@ from ambassador.wire.redis.redact import hides, redact
 
 if TYPE_CHECKING:
     from ambassador.protocols.redis.client import Conversation
+    from ambassador.protocols.redis.seat import Seat
 
 ALWAYS_HEARD = frozenset({b"AUTH", b"HELLO", b"QUIT", b"RESET"})
 """What a client may say that has not proven who it is."""
@@ -88,7 +89,7 @@ async def _serve(client: Conversation, code: int, words: Words) -> None:
         return
     await client.house()
     code = client.rules.code_of(name)
-    refusal = client.rules.judge(words)
+    refusal = client.rules.judge(words) or await renamed(client, code, words)
     if refusal is not None:
         refuse(client, refusal)
     elif not (client.state.lost and mourn(client, code)):
@@ -100,6 +101,18 @@ async def _serve(client: Conversation, code: int, words: Words) -> None:
             await handler(client, code, words)
         else:
             await client.ask_server(code, request(*words))
+
+
+async def renamed(client: Seat, code: int, words: Words) -> str | None:
+    """Why a command is refused that the server knows by another name: no rule would know it by this one.
+
+    Raises:
+        UpstreamError, CredentialError: the server could not be asked.
+    """
+    name = words[0].upper()
+    if code != Code.UNKNOWN or client.rules.names(words) or not await client.hub.aliases.hide(name):
+        return None
+    return f"NOPERM Command '{name.decode('utf-8', 'replace').lower()}' stands for another, and is not passed on"
 
 
 def refuse(client: Conversation, text: str) -> None:

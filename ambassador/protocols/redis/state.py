@@ -42,6 +42,7 @@ FORWARDED: Mapping[int, Pin] = MappingProxyType(
         Code.UNWATCH: Pin.WATCH,
         Code.BLOCKING: Pin.BLOCKING,
         Code.SCRIPT: Pin.SCRIPT,
+        Code.SCRIPTS: Pin.SCRIPT,
         Code.OWN: Pin.COMMAND,
         Code.CLUSTER: Pin.COMMAND,
         Code.CLUSTER_STATE: Pin.COMMAND,

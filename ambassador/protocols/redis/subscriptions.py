@@ -65,6 +65,7 @@ async def listen_again(client: Conversation) -> None:
     """A job: the server went away, and the client shall hear of its channels again, without having to know."""
     while client.deaf:
         try:
+            client.take_heart()
             line = await client.take_pin(Pin.SUBSCRIBE)
         except (UpstreamError, CredentialError):
             await client.hub.breathe()

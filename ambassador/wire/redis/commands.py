@@ -64,6 +64,7 @@ class Code(IntEnum):
     SCRIPT = 65
     CLUSTER = 66
     OWN = 67  # anything else
+    SCRIPTS = 68  # SCRIPT and FUNCTION: what concerns scripts, and runs none
     # By policy.
     JUDGED = 80  # plain, but whether it may depends on its arguments
     REFUSED = 81
@@ -270,7 +271,8 @@ _SPECIAL: Final[Mapping[bytes, Code]] = {
         (b"BLPOP", b"BRPOP", b"BRPOPLPUSH", b"BLMOVE", b"BLMPOP", b"BZPOPMIN", b"BZPOPMAX", b"BZMPOP", b"XREAD",
          b"XREADGROUP", b"WAIT", b"WAITAOF"), Code.BLOCKING),
     **dict.fromkeys(
-        (b"EVAL", b"EVALSHA", b"EVAL_RO", b"EVALSHA_RO", b"FCALL", b"FCALL_RO", b"SCRIPT", b"FUNCTION"), Code.SCRIPT),
+        (b"EVAL", b"EVALSHA", b"EVAL_RO", b"EVALSHA_RO", b"FCALL", b"FCALL_RO"), Code.SCRIPT),
+    **dict.fromkeys((b"SCRIPT", b"FUNCTION"), Code.SCRIPTS),
     # Writes to the data, and to other servers too, which it waits for.
     b"MIGRATE": Code.OWN,
 }  # fmt: skip
@@ -317,6 +319,7 @@ _KINDS: Final[Mapping[int, Kind]] = {
     Code.CLUSTER_STATE: Kind.CONNECTION,
     Code.BLOCKING: Kind.BLOCKING,
     Code.SCRIPT: Kind.SCRIPT,
+    Code.SCRIPTS: Kind.SCRIPT,
 }
 
 

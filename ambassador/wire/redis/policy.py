@@ -8,9 +8,14 @@ CONFIG SET of a credential nothing does. What shows more than it should, and is 
 redacted: see `redact`. MIGRATE, MONITOR, DEBUG, PSYNC, SHUTDOWN and SAVE show nothing of a login, and are left to the
 operator.
 
+A script calls what it likes, with our login's rights. So what denies commands denies scripts as well, unless they are
+allowed by name or as such. SCRIPT DEBUG is refused whatever is allowed: it makes a debugger of a connection that is not
+the client's alone.
+
 With key rules, what reaches keys that it does not name is refused, unless `allow` names the command itself: KEYS, SCAN,
-FLUSHALL, scripts (whatever keys they declare), SORT with patterns. So is what the table does not know. Channels are not
-keys: a client that may subscribe may hear of keys by keyspace notifications.
+FLUSHALL, scripts (whatever keys they declare), SORT with patterns. So is what the table does not know, and CONFIG SET,
+which could turn on what tells of keys. Channels are not keys: where the server's operator has turned on keyspace
+notifications, a client that may subscribe may hear of them.
 """
 
 from __future__ import annotations
@@ -42,10 +47,13 @@ _GUARDED: Final = frozenset({
     b"ACL", b"REPLICAOF", b"SLAVEOF", b"FAILOVER", b"CLUSTER|MEET", b"CLUSTER|REPLICATE", b"MODULE|LOAD",
     b"MODULE|LOADEX", b"SENTINEL|SET", b"SENTINEL|CONFIG",
 })  # fmt: skip
+_NEVER: Final = frozenset({b"SCRIPT|DEBUG"})
 _NOT_GUARDED: Final = frozenset({b"ACL|WHOAMI", b"ACL|CAT", b"ACL|GENPASS", b"ACL|HELP", b"ACL|DRYRUN"})
 
 _SCRIPTS: Final = frozenset({b"EVAL", b"EVALSHA", b"EVAL_RO", b"EVALSHA_RO", b"FCALL", b"FCALL_RO"})
-_CHANGING: Final = frozenset({b"EVAL", b"EVALSHA", b"FCALL"})
+_CHANGING: Final = frozenset({
+    b"EVAL", b"EVALSHA", b"FCALL", b"SCRIPT|FLUSH", b"SCRIPT|KILL", b"SCRIPT|LOAD", b"FUNCTION|KILL", b"MEMORY|PURGE",
+})  # fmt: skip
 
 # Administration that changes nothing.
 _READING: Final = frozenset({
@@ -58,7 +66,7 @@ _READING: Final = frozenset({
 # What shows keys though it names none and reads no data, and what reads data and shows no key.
 _SHOWING_KEYS: Final = frozenset({
     b"MONITOR", b"SYNC", b"PSYNC", b"REPLCONF", b"DEBUG", b"SLOWLOG|GET", b"COMMANDLOG|GET", b"CLUSTER|GETKEYSINSLOT",
-    b"CLIENT|TRACKING",
+    b"CLIENT|TRACKING", b"CONFIG|SET",
 })  # fmt: skip
 _SHOWING_NO_KEYS: Final = frozenset({b"DBSIZE", b"LOLWUT"})
 
@@ -135,6 +143,7 @@ class Policy:
         deny: the same; wins over `allow`.
         read_only: refuse what may change data or the server.
         keys: prefixes of the keys that may be used; empty: all.
+        scripts: scripts may be run although there is something in `deny`.
     """
 
     def __init__(
@@ -144,10 +153,12 @@ class Policy:
         *,
         read_only: bool = False,
         keys: Sequence[str] = (),
+        scripts: bool = False,
     ) -> None:
         self._allow = _Entries.of(allow)
         self._deny = _Entries.of(deny)
         self._read_only = read_only
+        self._scripts = scripts
         self._keys = tuple(prefix.encode("utf-8", "surrogateescape") for prefix in keys)
 
     def apply(self, classes: Mapping[bytes, int], table: Mapping[bytes, Command]) -> dict[bytes, int]:
@@ -190,11 +201,15 @@ class Policy:
             return f"NOPERM User {user} has no permissions to run the '{_shown(subject.name).lower()}' command"
         return self._key_refusal(words, subject) if self._keys else None
 
+    def names(self, words: list[bytes], table: Mapping[bytes, Command]) -> bool:
+        """Whether `allow` names what a request asks for."""
+        return self._allow.name(_subject(words, table))
+
     def _is_refused(self, subject: _Subject) -> bool:
         """Whether it is refused with any arguments."""
         if subject.name in _NEVER_REFUSED:
             return False
-        if self._deny.cover(subject):
+        if self._is_denied(subject):
             return True
         if self._allow and not self._allow.cover(subject) and not subject.within(_NEEDED):
             return True
@@ -204,6 +219,13 @@ class Policy:
             # Whatever it is, it may be what these are to keep out.
             return bool(self._read_only or self._keys or self._deny.categories)
         return self._read_only and _changes(subject)
+
+    def _is_denied(self, subject: _Subject) -> bool:
+        """Whether `deny` keeps it out, or it could call what `deny` keeps out."""
+        if self._deny.cover(subject) or subject.name in _NEVER:
+            return True
+        by_script = subject.name in _SCRIPTS and not (self._scripts or self._allow.name(subject))
+        return by_script and bool(self._deny)
 
     def _key_refusal(self, words: list[bytes], subject: _Subject) -> str | None:
         keys = keys_of(words, subject.command) if subject.command else None

@@ -272,7 +272,7 @@ def test_clients_that_do_not_read_hold_up_nobody(besieged: Besieged, mode: str, 
         settled(daemon)
         in_order(daemon)
         # Of 150 MB each; what is on its way to one that reads nothing is bounded.
-        assert grown < 10 * 16 * MIB
+        assert grown < 16 * MIB
         assert witness.slowest < 2.0
         assert witness.livez < 2.0
     figure(f"1500 MB were not read; grown by {grown / MIB:.1f} MiB, a witness waited {witness.slowest * 1000:.0f} ms")

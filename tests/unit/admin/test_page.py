@@ -15,6 +15,7 @@ from ambassador.admin.status import (
     ReloadStatus,
     Snapshot,
     UpstreamStatus,
+    VaultStatus,
 )
 from ambassador.telemetry.redaction import conceal
 from tests.support.operator import NOW, daemon_status, full_snapshot, session_status
@@ -74,7 +75,11 @@ def test_the_page_shows_listeners_upstreams_credentials_certificates_and_session
     assert page.rows[page.rows.index(upstream) + 1][1:4] == ["db2:5432", "ejected", "connect_timeout"]
     credential = page.row("orders-db")
     assert credential[1:6] == ["file /etc/secrets/orders", "current", "7", "1 min 30 s", "in 2 h"]
-    assert credential[8] == "version 7: 1version 6: 2 (older)"
+    assert credential[6] == "in 1 h"
+    assert credential[9] == "version 7: 1version 6: 2 (older)"
+    vault = page.row("main")
+    assert vault[1:4] == ["https://vault.example.com:8200, kubernetes role orders", "failing", "in 30 min"]
+    assert vault[4] == "vault 'main', to read secret/app: gave no answer in time"
     assert page.row("listener orders")[1:4] == ["valid", "2026-10-21 14:13:20 UTC", "in 30 d"]
     session = page.row("run-1")
     assert session[1:7] == ["orders", "10.0.0.1:1", "app", "orders", "relay", "db.example.com:5432credential version 7"]
@@ -120,6 +125,16 @@ def test_the_state_of_a_credential(version: int | None, expires: float | None, e
     page = Reader(render(Snapshot(taken=NOW, daemon=daemon_status(), credentials=(credential,))))
     assert page.row("c")[2] == state
     assert page.row("c")[1] == "file /xnever changes"
+
+
+@pytest.mark.parametrize(
+    ("logged_in", "error", "state"),
+    [(False, None, "not asked yet"), (True, None, "logged in"), (True, "sealed", "failing"), (False, "no", "failing")],
+)
+def test_the_state_of_a_vault(logged_in: bool, error: str | None, state: str) -> None:
+    vault = VaultStatus(name="v", login="https://v:8200, approle at approle", logged_in=logged_in, error=error)
+    page = Reader(render(Snapshot(taken=NOW, daemon=daemon_status(), vaults=(vault,))))
+    assert page.row("v")[2:4] == [state, "–"]  # noqa: RUF001 - as shown
 
 
 @pytest.mark.parametrize(("days", "state"), [(-1, "expired"), (3, "expires soon"), (30, "valid")])
@@ -170,7 +185,9 @@ def test_what_clients_say_cannot_become_markup() -> None:
 def test_the_page_runs_no_script_and_fetches_nothing() -> None:
     page = render(full_snapshot())
     assert not {"script", "img", "link", "iframe", "object", "form"} & Reader(page).tags
-    assert not re.search(r"https?://|url\(|\bon\w+=|style=", page)
+    assert not {"src", "srcset", "action", "data", "style"} & Reader(page).attributes
+    # A Vault's address is shown, as text.
+    assert not re.search(r"https?://(?!vault\.example\.com:8200,)|url\(|\bon\w+=|style=|@import", page)
 
 
 def test_sessions_beyond_the_shown_ones_are_counted() -> None:

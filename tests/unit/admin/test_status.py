@@ -12,6 +12,7 @@ from ambassador.admin.status import (
     CredentialStatus,
     ReloadStatus,
     Snapshot,
+    VaultStatus,
     moment,
     to_json,
 )
@@ -41,6 +42,16 @@ def test_everything_in_a_snapshot_is_told() -> None:
     assert [endpoint["last_error"] for endpoint in data["upstreams"][0]["endpoints"]] == [None, "connect_timeout"]
     assert data["credentials"][0]["age_seconds"] == 90.0
     assert data["credentials"][0]["expires"] == "2026-09-21T16:13:20.000Z"
+    assert (data["credentials"][0]["lease"], data["credentials"][0]["renewed"]) == (True, "2026-09-21T15:13:20.000Z")
+    assert data["vaults"] == [
+        {
+            "name": "main",
+            "login": "https://vault.example.com:8200, kubernetes role orders",
+            "logged_in": True,
+            "token_expires": "2026-09-21T14:43:20.000Z",
+            "last_error": "vault 'main', to read secret/app: gave no answer in time",
+        }
+    ]
     assert data["credentials"][0]["connections"] == {"7": 1, "6": 2}
     assert data["sessions"][0]["idle_seconds"] == 0.25
     assert data["sessions_total"] == 1
@@ -105,11 +116,12 @@ def test_no_known_secret_leaves_in_an_errors_text() -> None:
                 name="c", source=f"env {secret}", version=None, last_error=f"no {secret}", warnings=(f"odd {secret}",)
             ),
         ),
+        vaults=(VaultStatus(name="v", login=f"at {secret}", logged_in=False, error=f"no {secret}"),),
         certificates=(CertificateStatus(where="w", not_after=NOW, error=f"bad {secret}"),),
     )
     text = json.dumps(to_json(snapshot))
     assert secret not in text
-    assert text.count("***") == 5
+    assert text.count("***") == 7
 
 
 @pytest.mark.parametrize(

@@ -156,6 +156,21 @@ class ListOptions(Model):
     """How."""
 
 
+class WordOptions(Model):
+    """A word opens the door."""
+
+    word: str = "sesame"
+    """The word."""
+
+
+class ShowOptions(Model):
+    """The certificate of the connection does."""
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        return frozenset({"vault_certificate"})
+
+
 def _protocol(upstream_options: type[Model]) -> SimpleNamespace:
     return SimpleNamespace(ListenerOptions=ForwardOptions, UpstreamOptions=upstream_options)
 
@@ -177,6 +192,7 @@ PLUGINS: dict[str, dict[str, SimpleNamespace | None]] = {
         "peer": SimpleNamespace(Options=PeerOptions),
     },
     "discoveries": {"list": SimpleNamespace(Options=ListOptions)},
+    "vault_logins": {"word": SimpleNamespace(Options=WordOptions), "cert": SimpleNamespace(Options=ShowOptions)},
 }
 
 

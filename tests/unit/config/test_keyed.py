@@ -70,9 +70,7 @@ def test_one_kind_is_enough() -> None:
 
 
 def test_a_kind_of_a_later_version_is_refused_as_such() -> None:
-    assert faults(CredentialSettings, {"vault_kv": {}}) == {
-        ("vault_kv",): "'vault_kv' is not available in this version"
-    }
+    assert faults(AccessSettings, {"token": {}}) == {("token",): "'token' is not available in this version"}
     assert faults(ListenerSettings, {"listen": "a:1", "http": {}}) == {
         ("http",): "'http' is not available in this version"
     }

@@ -94,7 +94,7 @@ ACCESS = (
 FAULTY = """\
 wrkers: 2
 workers: 4
-vaults: {}
+vaults: {vault: {address: "https://v:8200/ui", auth: {cart: {}}}}
 admin: {listen: 127.0.0.1:5432}
 credentials:
   db:
@@ -134,7 +134,8 @@ def test_every_fault_is_told_at_once_in_the_order_of_the_file() -> None:
     assert refused(FAULTY) == [
         "1: wrkers: unknown key; did you mean 'workers'?",
         "2: workers: more than one worker is not available in this version",
-        "3: vaults: 'vaults' is not available in this version",
+        "3: vaults.vault.address: addresses of a Vault look like https://vault.example.com:8200",
+        "3: vaults.vault.auth.cart: unknown key; did you mean 'cert'?",
         "7: credentials.db.flie: unknown key; did you mean 'file'?",
         "9: credentials.app.file.path: the environment variable UNSET is not set",
         "9: credentials.app.file.pth: unknown key; did you mean 'path'?",

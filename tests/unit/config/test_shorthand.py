@@ -78,6 +78,10 @@ def test_redis_has_its_port_and_numbers_for_databases() -> None:
     assert found["upstreams"][NAME]["endpoints"] == ["cache.example.com:6379"]
     assert found["upstreams"][NAME]["redis"] == {"database": 3}
     assert found["listeners"][NAME]["redis"] == {"upstream": NAME}
+    assert make("redis://cache.example.com", listen=None)["listeners"][NAME]["listen"] == "127.0.0.1:6379"
+    assert make("postgres://db.example.com:6000", listen=None)["listeners"][NAME]["listen"] == "127.0.0.1:5432"
+    with pytest.raises(ConfigError, match="say where to listen"):
+        make("tcp://db.example.com:9000", listen=None)
     assert "redis" not in upstream("redis://cache.example.com:6380/")
     with pytest.raises(ConfigError, match="number of a database"):
         make("redis://cache.example.com/orders")

@@ -49,7 +49,22 @@ def test_a_server_has_a_certificate_and_demands_tls() -> None:
     tls = ServerTls(cert=Path("/c"), key=Path("/k"))
     assert tls.mode == "require"
     assert tls.sni == {}
-    assert refused(ServerTls, {"cert": "/c"}) == "this key is required"
+
+
+@pytest.mark.parametrize("half", [{"cert": "/c"}, {"key": "/k"}, {"cert": "/c", "credential": "c"}])
+def test_a_server_s_certificate_needs_both_halves(half: dict[str, str]) -> None:
+    assert refused(ServerTls, half) == "a certificate needs both cert and key"
+
+
+def test_a_server_s_certificate_may_come_from_a_credential() -> None:
+    tls = ServerTls(credential="cert")
+    assert (tls.cert, tls.key, tls.credential) == (None, None, "cert")
+
+
+@pytest.mark.parametrize("data", [{}, {"cert": "/c", "key": "/k", "credential": "cert"}])
+def test_a_server_s_certificate_has_one_origin(data: dict[str, str]) -> None:
+    text = "say where the certificate is: in the files cert and key, or in a credential"
+    assert refused(ServerTls, data) == text
 
 
 def test_further_certificates_go_by_server_name() -> None:

@@ -12,6 +12,7 @@ from ambassador.credentials.secret import Secret
 from ambassador.errors import CredentialError, Reason
 from ambassador.telemetry.redaction import reveals
 from ambassador.wire import scram
+from tests.support.clock import ManualClock
 from tests.support.secrets import canary
 
 WHOLE = {"username": b"app", "password": b"hunter22"}
@@ -90,9 +91,29 @@ def test_passwords_of_any_length_and_any_bytes_but_nul_are_whole(fields: dict[st
 
 def test_it_expires_at_its_moment_and_one_without_end_never() -> None:
     credential = Credential("db", 1, WHOLE, not_after=1000.0)
-    assert not credential.expired(999.9)
-    assert credential.expired(1000.0)
-    assert not Credential("db", 1, WHOLE).expired(float("inf"))
+    assert not credential.expired(ManualClock(wall=999.9))
+    assert credential.expired(ManualClock(wall=1000.0))
+    assert not Credential("db", 1, WHOLE).expired(ManualClock(wall=float("inf")))
+
+
+def test_what_is_good_for_a_time_ends_by_the_clock_that_does_not_jump() -> None:
+    credential = Credential("db", 1, WHOLE, ends_at=1000.0)
+    assert [credential.expired(ManualClock(now=999.9, wall=wall)) for wall in (0.0, 4e9)] == [False, False]
+    assert [credential.expired(ManualClock(now=1000.0, wall=wall)) for wall in (0.0, 4e9)] == [True, True]
+    assert credential.expires(ManualClock(now=990.0, wall=5000.0)) == 5010.0
+
+
+async def test_another_end_leaves_value_and_version_and_keys_as_they_are() -> None:
+    credential = Credential("db", 3, WHOLE, not_before=5.0, ends_at=1000.0)
+    keys = await credential.scram_keys(b"salt", 4096)
+    later = credential.lasting(2000.0)
+    assert (later.version, later.fingerprint, later.ends_at, later.not_before) == (
+        3,
+        credential.fingerprint,
+        2000.0,
+        5.0,
+    )
+    assert await later.scram_keys(b"salt", 4096) is keys
 
 
 def test_fingerprints_tell_values_apart_and_ignore_version_and_dates() -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from ambassador.credentials.credential import Credential
 from ambassador.credentials.plan import SOONEST, Step, TrialResult, becomes_current, flaw, until_renewal, weigh
+from tests.support.clock import ManualClock
 
 NOW = 1000.0
 
@@ -68,7 +69,7 @@ NO_USER = Credential("db", 1, {"password": b"two"})
 def test_a_value_that_is_expired_or_has_lost_something_must_not_become_current(
     current: Credential | None, found: Credential, tried: bool, words: str
 ) -> None:
-    assert words in (flaw(current, found, now_wall=NOW, tried=tried) or "")
+    assert words in (flaw(current, found, clock=ManualClock(wall=NOW), tried=tried) or "")
 
 
 @pytest.mark.parametrize(
@@ -82,7 +83,7 @@ def test_a_value_that_is_expired_or_has_lost_something_must_not_become_current(
     ],
 )
 def test_nothing_speaks_against_other_values(current: Credential | None, found: Credential, tried: bool) -> None:
-    assert flaw(current, found, now_wall=NOW, tried=tried) is None
+    assert flaw(current, found, clock=ManualClock(wall=NOW), tried=tried) is None
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,12 @@ from ambassador.config.model import Model
 from ambassador.config.schema import CredentialSettings
 from ambassador.credentials import rotation
 from ambassador.credentials.credential import Credential
-from ambassador.credentials.rotation import Keeper, TrialResult
-from ambassador.credentials.sources.base import Fetched, Source
+from ambassador.credentials.leases import Leases
+from ambassador.credentials.rotation import REFUSALS, Keeper, TrialResult
+from ambassador.credentials.sources.base import Fetched, Lease, LeaseLost, Source
 from ambassador.credentials.sources.file import File, FileOptions
 from ambassador.credentials.store import Store
+from ambassador.credentials.term import Term
 from ambassador.errors import CredentialError, Reason
 from ambassador.kit.clock import Clock
 from ambassador.telemetry.metrics import CredentialMetrics
@@ -424,6 +426,33 @@ async def test_the_database_first_and_the_secret_later_ends_the_wait(clock: Manu
         assert newer.version == 2
 
 
+async def test_a_source_that_does_not_tell_is_looked_at_while_refused_logins_wait(clock: ManualClock) -> None:
+    world = World(clock, Stage(tells=False), Database("one"), refused_wait=2.0, poll=300.0)
+    async with running(world):
+        assert world.database is not None
+        await clock.advance(10)
+        world.database.password = "two"
+        fetches, session = world.source.fetches, world.refused(1)
+        await clock.advance(0.9)
+        world.source.fields |= {"password": b"two"}
+        await clock.advance(0.6)
+        newer = await session
+        assert newer is not None
+        assert newer.version == 2
+        assert world.source.fetches - fetches == 3
+
+
+async def test_where_nothing_comes_of_it_the_looks_end_with_the_wait(clock: ManualClock) -> None:
+    world = World(clock, Stage(tells=False), Database("one"), refused_wait=2.0, poll=300.0)
+    async with running(world):
+        await clock.advance(10)
+        fetches, session = world.source.fetches, world.refused(1)
+        await clock.advance(100)
+        assert 3 <= world.source.fetches - fetches <= 5
+        session.cancel()
+        await asyncio.wait([session])
+
+
 async def test_a_refusal_heard_during_a_trial_causes_another(clock: ManualClock) -> None:
     async with running(World(clock, Stage(), Database("one"))) as world:
         assert world.database is not None
@@ -684,6 +713,429 @@ async def test_no_value_is_ever_logged(clock: ManualClock, logged: Logged) -> No
         await clock.advance(1)
         shown = repr(world.store.snapshot()) + repr(vars(world.keeper)) + repr(logged())
     assert not [secret for secret in secrets if secret in shown]
+
+
+# Values that are made for us, each with a lease
+
+
+class Lender(Stage):
+    """Makes a user at each fetch, `one`, `two` and so on, good for 100 s at a time."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        super().__init__()
+        self.clock = clock
+        self.grants: float | None = None  # what a renewal grants; None: as much as at first
+        self.unwilling = False
+        self.renewal: Exception | None = None
+        self.renewals = 0
+        self.live: list[str] = []
+        self.asked_at: list[float] = []
+        self.made = 0
+        self.dud = False  # whether what it makes is no value
+        self.late = False  # whether it has ended when it comes
+
+    @property
+    def makes_new(self) -> bool:
+        return True
+
+    @property
+    def pace(self) -> tuple[int, float]:
+        return 3, 5.0
+
+    async def fetch(self) -> Fetched:
+        self.asked_at.append(self.clock.now())
+        await super().fetch()
+        self.made += 1
+        name = f"user {self.made}"
+        self.live.append(name)
+        term = Term(self.clock.now() - (200.0 if self.late else 0.0), 100.0, renewable=True, first=100.0)
+        return Fetched(
+            {"username": name.encode(), "password": b"" if self.dud else b"hunter22"}, lease=Lease(name, term)
+        )
+
+    async def renew(self, lease: Lease) -> Lease | None:
+        self.renewals += 1
+        await self.gate.wait()
+        if self.renewal is not None:
+            raise self.renewal
+        if self.unwilling:
+            return None
+        duration = lease.term.first if self.grants is None else self.grants
+        return Lease(lease.id, lease.term.renewed(duration, self.clock.now()))
+
+    async def revoke(self, lease: Lease) -> bool:
+        self.live.remove(lease.id)
+        return True
+
+
+class Doorman:
+    """A trial that lets in whom the test says; None: nobody answers."""
+
+    def __init__(self) -> None:
+        self.answer: TrialResult = TrialResult.ACCEPTED
+        self.tries: list[tuple[int, str | None]] = []
+
+    async def __call__(self, credential: Credential) -> TrialResult:
+        self.tries.append((credential.version, credential.username))
+        return self.answer
+
+
+class LendingWorld:
+    """A keeper of a credential with leases, and everything around it."""
+
+    def __init__(self, clock: ManualClock, doorman: Doorman | None = None) -> None:
+        self.clock = clock
+        self.source = Lender(clock)
+        self.doorman = Doorman() if doorman is None else doorman
+        self.store = Store(clock)
+        self.metrics = CredentialMetrics()
+        self.leases = Leases(self.store, clock, lambda _: self.metrics)
+        self.settings = CredentialSettings(source="stage", options=Model())
+        self.keeper = self.another(self.source)
+
+    def another(self, source: Lender) -> Keeper:
+        return Keeper(
+            "db",
+            source,
+            self.settings,
+            store=self.store,
+            metrics=self.metrics,
+            clock=self.clock,
+            trial=self.doorman,
+            leases=self.leases,
+            rng=random.Random(7),
+        )
+
+    @property
+    def user(self) -> str | None:
+        current = self.store.current("db")
+        return None if current is None else current.username
+
+    @property
+    def left(self) -> float:
+        """Seconds until the current value ends, as far as we believe."""
+        current = self.store.current("db")
+        assert current is not None
+        assert current.ends_at is not None
+        return current.ends_at - self.clock.now()
+
+    @property
+    def events(self) -> dict[str, int]:
+        return {event: number for event, number in self.metrics.leases.items() if number}
+
+    def error(self) -> str | None:
+        (status,) = self.store.snapshot()
+        return status.error
+
+
+@asynccontextmanager
+async def lending(clock: ManualClock) -> AsyncIterator[LendingWorld]:
+    world = LendingWorld(clock)
+    task = asyncio.ensure_future(world.keeper.run())
+    await clock.settle()
+    try:
+        yield world
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.result()
+        await clock.settle()
+        await world.leases.close(0.1)
+
+
+async def test_a_lease_is_renewed_at_two_thirds_for_as_long_as_that_can_be_done(clock: ManualClock) -> None:
+    async with lending(clock) as world:
+        assert (world.user, world.left, world.events) == ("user 1", 100.0, {"issued": 1})
+        await clock.advance(59)
+        assert world.source.renewals == 0
+        await clock.advance(8)
+        assert world.source.renewals == 1
+        await clock.advance(3600)
+        assert 50 < world.source.renewals < 65
+        assert (world.user, world.source.fetches, world.doorman.tries) == ("user 1", 1, [])
+        assert world.left > 30
+        assert world.metrics.expires == pytest.approx(clock.wall() + world.left)
+        assert world.metrics.version == 1
+        assert world.keeper.next_look == pytest.approx(world.left - 100 + 66.7, abs=7)
+
+
+async def test_what_a_renewal_grants_is_what_whoever_uses_it_sees(clock: ManualClock) -> None:
+    async with lending(clock) as world:
+        before = world.store.current("db")
+        await clock.advance(67)
+        current = world.store.current("db")
+        assert before is not None
+        assert current is not None
+        assert current.version == before.version
+        assert current.ends_at is not None
+        assert before.ends_at is not None
+        assert current.ends_at > before.ends_at
+
+
+async def test_one_that_meets_its_maximum_is_replaced_at_once_while_it_still_works(clock: ManualClock) -> None:
+    async with lending(clock) as world:
+        world.store.taken("db", 1)
+        world.source.grants = 50.0
+        await clock.advance(67)
+        assert (world.user, world.source.renewals) == ("user 2", 1)
+        assert world.doorman.tries == [(2, "user 2")]
+        # Busy connections still use the old one; it is revoked when the last has gone.
+        assert world.source.live == ["user 1", "user 2"]
+        world.store.left("db", 1)
+        await clock.settle()
+        assert world.source.live == ["user 2"]
+        assert world.events == {"issued": 2, "renewed": 1, "revoked": 1}
+
+
+async def test_one_that_will_not_be_renewed_is_replaced_and_then_given_back(clock: ManualClock) -> None:
+    async with lending(clock) as world:
+        world.source.unwilling = True
+        await clock.advance(67)
+        assert (world.user, world.source.live) == ("user 2", ["user 2"])
+
+
+async def test_one_that_is_lost_is_replaced_and_not_revoked(clock: ManualClock, logged: Logged) -> None:
+    async with lending(clock) as world:
+        world.store.taken("db", 1)
+        world.source.renewal = LeaseLost(Reason.SOURCE_FAILED, "lease not found")
+        await clock.advance(67)
+        assert world.user == "user 2"
+        assert world.leases.current("db") is not None
+        await clock.advance(60)
+        assert "user 1" in world.source.live  # not by us
+        assert world.store.has_ended("db", 1)
+        world.store.left("db", 1)
+    lost = [(line["version"], line["error"]) for line in logged() if line["event"] == "lease lost"]
+    assert lost[:1] == [(1, "lease not found")]
+
+
+async def test_one_that_is_lost_without_a_successor_stays_until_there_is_one(clock: ManualClock) -> None:
+    async with lending(clock) as world:
+        world.source.renewal = LeaseLost(Reason.SOURCE_FAILED, "lease not found")
+        world.source.fail("denied")
+        await clock.advance(67)
+        assert (world.user, world.error()) == ("user 1", "denied")
+        world.source.failure = world.source.renewal = None
+        await clock.advance(31)
+        assert world.user == "user 2"
+
+
+async def test_while_the_source_is_away_it_is_asked_more_often_the_nearer_the_end(clock: ManualClock) -> None:
+    async with lending(clock) as world:
+        world.source.renewal = CredentialError(Reason.SOURCE_FAILED, "sealed")
+        await clock.advance(95)
+        assert (world.user, world.error()) == ("user 1", "sealed")
+        assert 3 < world.source.renewals < 30
+        asked = world.source.renewals
+        await clock.advance(4)
+        assert asked + 1 < world.source.renewals < asked + 10
+        world.source.renewal = None
+        await clock.advance(2)
+        assert world.user == "user 1"
+        assert world.left > 90
+        assert (world.source.fetches, world.error()) == (1, None)
+
+
+async def test_one_that_ended_while_the_source_was_away_is_replaced(clock: ManualClock) -> None:
+    async with lending(clock) as world:
+        world.source.renewal = CredentialError(Reason.SOURCE_FAILED, "sealed")
+        world.source.failure = world.source.renewal
+        await clock.advance(300)
+        with pytest.raises(CredentialError, match=r"expired|ended"):
+            world.store.require("db")
+        assert world.source.renewals + world.source.fetches < 100
+        world.source.renewal = world.source.failure = None
+        await clock.advance(31)
+        assert world.user is not None
+        assert world.store.require("db").username == world.user != "user 1"
+
+
+async def test_a_renewal_that_never_ends_is_cut_off(clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rotation, "LONGEST_FETCH", 0.02)
+    async with lending(clock) as world:
+        world.source.gate.clear()
+        await clock.advance(67)
+        await asyncio.sleep(0.1)
+        assert "its lease was not renewed in 0.02 s" in (world.error() or "")
+        world.source.gate.set()
+
+
+async def test_a_wall_clock_that_jumps_ends_no_lease_early_or_late(clock: ManualClock) -> None:
+    async with lending(clock) as world:
+        for jump in (1e8, -2e8, 1e8):
+            clock.jump(jump)
+            await clock.advance(20)
+            assert world.store.require("db").username == "user 1"
+            assert world.source.renewals == (0 if clock.now() < 1060 else world.source.renewals)
+        assert world.source.fetches == 1
+        assert world.metrics.expires is not None
+
+
+# A value that was made for us and is not accepted
+
+
+async def test_one_that_is_refused_is_tried_three_times_then_given_back_and_another_made(clock: ManualClock) -> None:
+    async with lending(clock) as world:
+        world.doorman.answer = TrialResult.REFUSED
+        world.source.unwilling = True
+        await clock.advance(95)
+        assert world.user == "user 1"
+        tries = [user for _, user in world.doorman.tries]
+        assert tries[: REFUSALS + 1] == ["user 2"] * REFUSALS + ["user 3"]
+        assert len({version for version, user in world.doorman.tries if user == "user 2"}) == 1
+        # Of those that were refused at most the one that is still tried is left.
+        assert len(world.source.live) <= 2
+        world.doorman.answer = TrialResult.ACCEPTED
+        await clock.advance(4.9)
+        assert world.source.live == [world.user]
+
+
+async def test_one_that_could_not_be_tried_is_kept_and_tried_again_without_another(clock: ManualClock) -> None:
+    async with lending(clock) as world:
+        world.doorman.answer = TrialResult.UNKNOWN
+        world.source.unwilling = True
+        await clock.advance(99)
+        assert (world.user, world.source.fetches) == ("user 1", 2)
+        assert set(world.doorman.tries) == {(2, "user 2")}
+        assert len(world.doorman.tries) > 3
+        world.doorman.answer = TrialResult.ACCEPTED
+        await clock.advance(8)
+        assert (world.user, world.source.live) == ("user 2", ["user 2"])
+
+
+async def test_one_that_nobody_could_try_takes_the_place_of_one_that_has_ended(clock: ManualClock) -> None:
+    async with lending(clock) as world:
+        world.doorman.answer = TrialResult.UNKNOWN
+        world.source.unwilling = True
+        await clock.advance(131)
+        assert world.user == "user 2"
+
+
+async def test_a_refused_login_while_the_lease_is_good_has_another_made_and_tried_until_it_is_taken(
+    clock: ManualClock,
+) -> None:
+    """A renewal of what was refused must not put an end to the trials of what is to follow it."""
+    async with lending(clock) as world:
+        world.doorman.answer = TrialResult.REFUSED
+        world.keeper.ask(1)
+        await clock.advance(0.3)
+        assert world.doorman.tries == [(2, "user 2")]
+        world.doorman.answer = TrialResult.ACCEPTED
+        await clock.advance(2)
+        assert world.user == "user 2"
+        assert world.source.live == ["user 2"]
+
+
+async def test_while_another_is_refused_the_one_that_works_is_renewed(clock: ManualClock) -> None:
+    async with lending(clock) as world:
+        world.doorman.answer = TrialResult.REFUSED
+        world.keeper.ask(1)
+        await clock.advance(600)
+        assert world.store.require("db").username == "user 1"
+        assert world.source.renewals > 5
+
+
+async def test_no_fault_makes_more_than_the_burst_and_one_every_five_seconds(clock: ManualClock) -> None:
+    async with lending(clock) as world:
+        for _ in range(600):
+            current = world.store.current("db")
+            world.keeper.ask(None if current is None else current.version)
+            await clock.advance(0.1)
+        made = world.source.asked_at
+        assert 10 < len(made) <= 3 + 60 / 5 + 1
+        for number, moment in enumerate(made):
+            in_a_row = [other for other in made[number:] if other <= moment + 10]
+            assert len(in_a_row) <= 3 + 2 + 1
+        assert len(world.source.live) == 1
+
+
+async def test_many_refused_logins_make_one(clock: ManualClock) -> None:
+    async with lending(clock) as world:
+        found = [asyncio.ensure_future(world.store.refused("db", 1, timeout=20.0)) for _ in range(100)]
+        await clock.advance(1)
+        assert {one.version for one in await asyncio.gather(*found) if one is not None} == {2}
+        await clock.advance(10)
+        assert world.source.fetches == 2
+
+
+async def test_a_value_that_has_ended_when_it_comes_is_left_to_its_end(clock: ManualClock) -> None:
+    async with lending(clock) as world:
+        world.source.unwilling = world.source.late = True
+        await clock.advance(80)
+        assert world.user == "user 1"
+        assert "expired" in (world.error() or "")
+        assert world.events["lapsed"] == world.source.made - 1 > 0
+        assert world.leases.held_by(lambda source: source is world.source) == 1
+
+
+async def test_a_value_that_makes_no_credential_is_given_back(clock: ManualClock) -> None:
+    async with lending(clock) as world:
+        world.source.unwilling = True
+        world.source.dud = True
+        await clock.advance(67)
+        assert world.user == "user 1"
+        assert "the password is empty" in (world.error() or "")
+        await clock.advance(20)
+        assert world.source.live == ["user 1"]
+
+
+# Its keeper's end
+
+
+async def test_a_candidate_is_given_back_when_its_keeper_ends(clock: ManualClock) -> None:
+    world = LendingWorld(clock)
+    task = asyncio.ensure_future(world.keeper.run())
+    await clock.settle()
+    world.doorman.answer = TrialResult.UNKNOWN
+    world.source.unwilling = True
+    await clock.advance(70)
+    assert world.source.live == ["user 1", "user 2"]
+    task.cancel()
+    await asyncio.wait([task])
+    await clock.settle()
+    assert world.source.live == ["user 1"]
+    assert world.leases.current("db") is not None
+    await world.leases.close(1.0)
+    assert world.source.live == []
+
+
+async def test_a_new_keeper_gets_a_lease_of_its_own_and_the_old_one_goes_back_where_it_came_from(
+    clock: ManualClock,
+) -> None:
+    async with lending(clock) as world:
+        other = Lender(clock)
+        other.made = 10
+        task = asyncio.ensure_future(world.another(other).run())
+        await clock.settle()
+        assert (world.user, other.live, world.source.live) == ("user 11", ["user 11"], [])
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def test_a_told_change_has_another_made(clock: ManualClock) -> None:
+    """The token that the lease came with has been replaced."""
+    async with lending(clock) as world:
+        await clock.advance(5)
+        world.source.tell()
+        await clock.advance(1)
+        assert (world.user, world.source.live, world.source.renewals) == ("user 2", ["user 2"], 0)
+
+
+async def test_a_value_that_comes_again_at_a_known_time_is_looked_for_then(clock: ManualClock) -> None:
+    """A static role: its password is changed, and nobody tells."""
+
+    class Rotated(Stage):
+        async def fetch(self) -> Fetched:
+            found = await super().fetch()
+            return Fetched(found.fields, again=50.0)
+
+    async with running(World(clock, Rotated(tells=False), None, poll=30.0)) as world:
+        await clock.advance(49)
+        before = world.source.fetches
+        world.source.fields["password"] = b"two"
+        await clock.advance(2)
+        assert (world.password, world.source.fetches) == ("two", before + 1)
 
 
 # Both sides changed by an operator, in either order, with clients that never rest

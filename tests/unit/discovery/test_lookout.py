@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from typing import Any
 
 import pytest
 
+from ambassador.discovery import lookout
+from ambassador.protocols.redis.login import login_to
 from ambassador.telemetry import logs
+from ambassador.upstreams.upstream import Attempt, Login
 from tests.support.certificates import Authority
 from tests.support.fake_sentinel import FakeSentinel
 from tests.support.house import until
@@ -55,6 +59,31 @@ async def test_a_new_credential_is_shown_on_a_new_connection(trio: Trio, first: 
         await until("the new one to be shown", lambda: first.logins == ["old", "new"] and first.listeners == 1)
         assert first.connections == 1
     assert trio.found == ["1 | 2 3"]
+
+
+async def test_one_that_comes_during_the_login_is_shown_at_once(
+    trio: Trio, first: FakeSentinel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first.password = "old"
+    trio.put("old")
+
+    def overtaken(*words: Any) -> Login:
+        log_in = login_to(*words)
+
+        async def run(attempt: Attempt) -> Any:
+            facts = await log_in(attempt)
+            if first.password == "old":
+                first.password = "new"
+                trio.put("new")
+            return facts
+
+        return run
+
+    monkeypatch.setattr(lookout, "login_to", overtaken)
+    async with trio.watching(endpoints=[first.address], credential="guard"):
+        await until("the new one to be shown", lambda: first.logins == ["old", "new"] and first.listeners == 1)
+        assert (trio.store.in_use("guard", 1), trio.store.in_use("guard", 2)) == (0, 1)
+    assert not trio.store.has_users("guard")
 
 
 async def test_a_refused_login_is_tried_again_later(

@@ -91,3 +91,40 @@ async def test_a_task_that_stops_its_owner_does_not_cancel_itself() -> None:
 
     tasks.start(wait_for_ever(), name="other")
     assert await tasks.start(last(), name="last") == ()
+
+
+async def test_the_first_to_end_is_waited_for_and_the_others_are_cancelled() -> None:
+    failed: list[str] = []
+    tasks = Tasks(lambda name, _: failed.append(name))
+    ended: list[str] = []
+
+    async def stay() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("stay")
+
+    async def fail() -> None:
+        raise ValueError
+
+    await tasks.first(stay(), asyncio.sleep(0), name="race")
+    await turns()
+    assert (ended, len(tasks)) == (["stay"], 0)
+    await tasks.first(stay(), fail(), name="race")
+    await turns()
+    assert (ended, failed, len(tasks)) == (["stay"] * 2, ["race"], 0)
+
+
+async def test_who_waits_for_the_first_may_be_cancelled() -> None:
+    tasks = Tasks(lambda *_: None)
+    waiting = asyncio.ensure_future(tasks.first(asyncio.Event().wait(), asyncio.Event().wait(), name="race"))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await turns()
+    assert (waiting.cancelled(), len(tasks)) == (True, 0)
+
+
+async def turns() -> None:
+    """Let the loop turn until whoever was cancelled has heard of it."""
+    for _ in range(5):
+        await asyncio.sleep(0)

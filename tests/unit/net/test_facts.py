@@ -12,7 +12,7 @@ from cryptography.x509.oid import NameOID
 from ambassador.net.engine import Engine
 from ambassador.net.facts import Context, PeerNames, TlsFacts
 from ambassador.net.taker import NOWHERE, Giving
-from ambassador.net.tls import ClientContexts, ClientPem
+from ambassador.net.tls import ClientContexts, Pem
 from tests.support.certs import Certs, Leaf
 
 
@@ -56,7 +56,7 @@ def asking(server_context: ssl.SSLContext, certs: Certs, server_leaf: Leaf) -> C
 
 
 def with_certificate(leaf: Leaf) -> ssl.SSLContext:
-    return ClientContexts(Settings(), ClientPem(leaf.cert, leaf.key)).current
+    return ClientContexts(Settings(), Pem(leaf.cert, leaf.key)).current
 
 
 def test_version_cipher_and_alpn_are_known(trusting: ssl.SSLContext, asking: Context) -> None:

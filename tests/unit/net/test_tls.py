@@ -21,7 +21,7 @@ from ambassador.net import tls
 from ambassador.net.engine import Engine, TlsFailed
 from ambassador.net.facts import TlsFacts
 from ambassador.net.taker import Giving
-from ambassador.net.tls import ClientContexts, ClientPem, ServerContexts
+from ambassador.net.tls import ClientContexts, Pem, ServerContexts
 from tests.support.certs import Certs, Leaf
 
 ROOT = Path(__file__).parents[3]
@@ -39,8 +39,8 @@ class Files:
 class Server:
     """Settings of a listener's TLS."""
 
-    cert: Path
-    key: Path
+    cert: Path | None = None
+    key: Path | None = None
     client_ca: Path | None = None
     min_version: str = "1.2"
     sni: Mapping[str, Files] = field(default_factory=dict)
@@ -106,6 +106,61 @@ def void(_: object) -> None:
 def server(directory: Directory, leaf: Leaf, **more: object) -> ServerContexts:
     files = directory.put(leaf)
     return ServerContexts(Server(files.cert, files.key, **more))  # type: ignore[arg-type]  # fields by name
+
+
+# A server's certificate from memory
+
+
+def test_a_server_s_certificate_may_come_from_memory_and_be_replaced(directory: Directory, certs: Certs) -> None:
+    client = ClientContexts(Client(ca=directory.put_ca(certs)))
+    first, second = certs.server(), certs.server(days=2)
+    contexts = ServerContexts(Server(), Pem(first.cert, first.key, certs.ca))
+    assert contexts.files == ()
+    seen, _ = shake(client.current, contexts.current)
+    assert seen.peer_certificate == first.der
+    assert not contexts.renew(Pem(first.cert, first.key, certs.ca))
+    assert contexts.renew(Pem(second.cert, second.key, certs.ca))
+    seen, facts = shake(client.current, contexts.current)
+    assert seen.peer_certificate == second.der == facts.own_certificate
+    assert contexts.version == 2
+    assert contexts.not_after == x509.load_pem_x509_certificate(second.cert).not_valid_after_utc.timestamp()
+
+
+def test_before_a_server_has_one_handshakes_fail(directory: Directory, certs: Certs) -> None:
+    contexts = ServerContexts(Server())
+    assert (contexts.not_after, contexts.version) == (None, 1)
+    client = ClientContexts(Client(ca=directory.put_ca(certs)))
+    with pytest.raises(TlsFailed):
+        shake(client.current, contexts.current)
+
+
+def test_one_that_cannot_be_used_leaves_the_one_in_place(directory: Directory, certs: Certs) -> None:
+    leaf, other = certs.server(), certs.server()
+    contexts = ServerContexts(Server(), Pem(leaf.cert, leaf.key))
+    with pytest.raises(ConfigError, match=r"tls\.crt of the credential with its tls\.key: key values mismatch"):
+        contexts.renew(Pem(leaf.cert, other.key))
+    with pytest.raises(ConfigError, match=r"the credential has no tls\.crt with a tls\.key"):
+        contexts.renew(Pem())
+    shake(ClientContexts(Client(ca=directory.put_ca(certs))).current, contexts.current)
+    assert not contexts.rebuild()
+
+
+def test_names_have_their_own_files_beside_it_and_clients_are_checked_by_a_file(
+    directory: Directory, certs: Certs
+) -> None:
+    ca = directory.put_ca(certs)
+    named, main = certs.server("orders.example"), certs.server()
+    settings = Server(client_ca=ca, sni={"orders.example": directory.put(named, "named")})
+    contexts = ServerContexts(settings, Pem(main.cert, main.key))
+    assert set(contexts.files) == {directory.path / "named.crt", directory.path / "named.key", ca}
+    ours = certs.client("app")
+    client = ClientContexts(Client(ca=ca), Pem(ours.cert, ours.key))
+    for name, leaf in (("orders.example", named), ("localhost", main)):
+        seen, facts = shake(client.current, contexts.current, name)
+        assert seen.peer_certificate == leaf.der
+        names = facts.peer_names()
+        assert names is not None
+        assert names.common_name == "app"
 
 
 # What a client checks
@@ -197,9 +252,9 @@ def test_a_server_s_own_certificate_may_be_trusted_by_itself(directory: Director
 
 def test_authorities_from_memory_are_used_where_no_file_is_named(directory: Directory, certs: Certs) -> None:
     contexts = server(directory, certs.server())
-    shake(ClientContexts(Client(), ClientPem(ca=certs.ca)).current, contexts.current)
+    shake(ClientContexts(Client(), Pem(ca=certs.ca)).current, contexts.current)
     with pytest.raises(TlsFailed, match="unable to get local issuer"):
-        shake(ClientContexts(Client(ca=directory.put_ca(Certs())), ClientPem(ca=certs.ca)).current, contexts.current)
+        shake(ClientContexts(Client(ca=directory.put_ca(Certs())), Pem(ca=certs.ca)).current, contexts.current)
 
 
 def test_the_system_s_authorities_are_used_where_none_are_named(
@@ -279,7 +334,7 @@ def test_a_client_certificate_from_files_is_shown(directory: Directory, certs: C
 def test_a_client_certificate_from_memory_is_shown(directory: Directory, certs: Certs) -> None:
     contexts = server(directory, certs.server(), client_ca=directory.put_ca(certs))
     leaf = certs.client("app")
-    client = ClientContexts(Client(), ClientPem(leaf.cert, leaf.key, certs.ca))
+    client = ClientContexts(Client(), Pem(leaf.cert, leaf.key, certs.ca))
     _, seen = shake(client.current, contexts.current)
     names = seen.peer_names()
     assert names is not None
@@ -298,7 +353,7 @@ def test_a_bad_client_certificate_is_refused(directory: Directory, certs: Certs,
     ca = directory.put_ca(certs)
     contexts = server(directory, certs.server(), client_ca=ca)
     leaf = bad_leaf(certs, kind)
-    client = ClientContexts(Client(ca=ca), ClientPem(leaf.cert, leaf.key))
+    client = ClientContexts(Client(ca=ca), Pem(leaf.cert, leaf.key))
     with pytest.raises(TlsFailed, match="certificate verify failed"):
         shake(client.current, contexts.current)
 
@@ -327,7 +382,7 @@ def test_the_certificate_is_chosen_by_the_name_asked_for(
     )
     contexts = ServerContexts(settings, alpn=("postgresql",))
     mine = certs.client("app")
-    client = ClientContexts(Client("require"), ClientPem(mine.cert, mine.key), alpn=("postgresql",))
+    client = ClientContexts(Client("require"), Pem(mine.cert, mine.key), alpn=("postgresql",))
     facts, seen = shake(client.current, contexts.current, asked)
     assert facts.peer_certificate == leaves[shown].der == seen.own_certificate
     assert facts.server_end_point() == seen.server_end_point()
@@ -401,7 +456,7 @@ def test_the_first_expiry_of_all_certificates_is_known(directory: Directory, cer
     expected = x509.load_pem_x509_certificate(soon.cert).not_valid_after_utc.timestamp()
     assert contexts.not_after == expected
     mine = certs.client("app")
-    client = ClientContexts(Client("require"), ClientPem(mine.cert, mine.key))
+    client = ClientContexts(Client("require"), Pem(mine.cert, mine.key))
     assert client.not_after == x509.load_pem_x509_certificate(mine.cert).not_valid_after_utc.timestamp()
     assert ClientContexts(Client("require")).not_after is None
 
@@ -423,12 +478,12 @@ def test_a_renewed_credential_takes_effect_and_a_bad_one_does_not(directory: Dir
         return None if names is None else names.common_name
 
     first, second = certs.client("first"), certs.client("second")
-    client = ClientContexts(Client(), ClientPem(first.cert, first.key, certs.ca))
-    assert not client.renew(ClientPem(first.cert, first.key, certs.ca))
-    assert client.renew(ClientPem(second.cert, second.key, certs.ca))
+    client = ClientContexts(Client(), Pem(first.cert, first.key, certs.ca))
+    assert not client.renew(Pem(first.cert, first.key, certs.ca))
+    assert client.renew(Pem(second.cert, second.key, certs.ca))
     assert (shown(client), client.version) == ("second", 2)
     with pytest.raises(ConfigError, match=r"tls\.crt of the credential with its tls\.key: key values mismatch"):
-        client.renew(ClientPem(first.cert, second.key, certs.ca))
+        client.renew(Pem(first.cert, second.key, certs.ca))
     assert (shown(client), client.version) == ("second", 2)
     assert not client.rebuild()
 
@@ -501,15 +556,15 @@ def test_a_bundle_may_hold_comments_of_any_kind(directory: Directory, certs: Cer
 
 def test_no_key_shows_in_a_representation(certs: Certs) -> None:
     leaf = certs.client("app")
-    assert "PRIVATE" not in repr(ClientPem(leaf.cert, leaf.key))
+    assert "PRIVATE" not in repr(Pem(leaf.cert, leaf.key))
 
 
 def test_nothing_is_left_open_after_loading(directory: Directory, certs: Certs) -> None:
     before = sorted(Path("/proc/self/fd").iterdir())
     leaf = certs.client("app")
-    ClientContexts(Client(), ClientPem(leaf.cert, leaf.key, certs.ca))
+    ClientContexts(Client(), Pem(leaf.cert, leaf.key, certs.ca))
     with pytest.raises(ConfigError):
-        ClientContexts(Client(), ClientPem(leaf.cert, b"", certs.ca), alpn=("x",)).renew(ClientPem(b"x", b"y", b"z"))
+        ClientContexts(Client(), Pem(leaf.cert, b"", certs.ca), alpn=("x",)).renew(Pem(b"x", b"y", b"z"))
     assert sorted(Path("/proc/self/fd").iterdir()) == before
 
 
@@ -517,7 +572,7 @@ UNDUMPABLE = textwrap.dedent(
     """
     import ctypes, os, sys
     from types import SimpleNamespace
-    from ambassador.net.tls import ClientContexts, ClientPem
+    from ambassador.net.tls import ClientContexts, Pem
     PR_SET_DUMPABLE, PR_GET_DUMPABLE = 4, 3
     libc = ctypes.CDLL(None, use_errno=True)
     if sys.argv[1] == "other":
@@ -527,7 +582,7 @@ UNDUMPABLE = textwrap.dedent(
     assert os.stat("/proc/self/fd").st_uid == 0
     cert, key, ca = sys.stdin.buffer.read().split(b"=====")
     settings = SimpleNamespace(mode="verify-full", ca=None, cert=None, key=None, server_name=None, min_version="1.2")
-    contexts = ClientContexts(settings, ClientPem(cert, key, ca))
+    contexts = ClientContexts(settings, Pem(cert, key, ca))
     print(os.getuid(), contexts.version, len(contexts.current.get_ca_certs()))
     """
 )

@@ -14,6 +14,7 @@ from ambassador.access.base import Principal
 from ambassador.access.trust import Trust
 from ambassador.config.address import Address
 from ambassador.config.schema import Limits, ListenerSettings, UpstreamSettings
+from ambassador.credentials.credential import Credential
 from ambassador.credentials.store import Store
 from ambassador.errors import AmbassadorError, Reason
 from ambassador.kit.drain import Drain
@@ -63,6 +64,8 @@ class Scripted(Tcp):
     A refusal is told as `reason: text`.
     """
 
+    logs_in = True
+
     accepting: Callable[[Downstream], Awaitable[tuple[Hello, Principal]]] | None = None
     relaying: Callable[[Downstream, Hello, Target, Attach], Awaitable[End]] | None = None
 
@@ -103,7 +106,7 @@ class Scene:
         self.protocol = Scripted(TcpListenerOptions(upstream="behind"), None)
         self._output = output
         self._log = log
-        store = Store(self.clock)
+        self.store = store = Store(self.clock)
         settings = ListenerSettings(
             listen=(Address("127.0.0.1", 0),), protocol="tcp", options=TcpListenerOptions(upstream="behind")
         )
@@ -130,6 +133,16 @@ class Scene:
             behind = self.plan.routes.upstream
             behind.settings = behind.settings.model_copy(update=upstream)
 
+    def secure(self) -> None:
+        """Have the upstream show a credential, `db`, of which there are two versions."""
+        self.store.put(Credential("db", 1, {"password": b"the first"}))
+        settings = self.plan.routes.upstream.settings.model_copy(update={"credential": "db"})
+        self.plan = replace(self.plan, routes=Routes(self._upstream(self.store, settings)))
+
+    def rotate(self) -> None:
+        """Have a newer version of it."""
+        self.store.put(Credential("db", 2, {"password": b"the second"}))
+
     def limit(self, **limits: Any) -> None:
         """Other limits of the listener."""
         self.change(limits=Limits(**limits))
@@ -150,9 +163,9 @@ class Scene:
         """How sessions ended."""
         return {str(result): count for result, count in self.plan.metrics.results.items()}
 
-    def _upstream(self, store: Store) -> Upstream:
+    def _upstream(self, store: Store, settings: UpstreamSettings | None = None) -> Upstream:
         address = Address("127.0.0.1", self.server.port)
-        settings = UpstreamSettings(endpoints=(address,), protocol="tcp", options=TcpUpstreamOptions())
+        settings = settings or UpstreamSettings(endpoints=(address,), protocol="tcp", options=TcpUpstreamOptions())
         return Upstream(
             "behind",
             settings,
@@ -160,7 +173,7 @@ class Scene:
             tls=None,
             store=store,
             metrics=self.metrics.upstream("behind"),
-            credential_metrics=None,
+            credential_metrics=self.metrics.credential("db") if settings.credential else None,
             clock=self.clock,
         )
 

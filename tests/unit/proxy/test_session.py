@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from ipaddress import ip_network
 
 import pytest
@@ -415,6 +415,120 @@ async def test_a_session_that_is_not_running_cannot_be_cut(scene: Scene, ends: E
     session = make(scene, ends[0])
     session.cut()
     assert session.phase is Phase.OPEN
+
+
+# ---- the end of a credential
+
+
+async def test_a_session_leaves_because_its_credential_ends_and_is_counted(scene: Scene, ends: Ends) -> None:
+    scene.secure()
+    session = begin(scene, ends[0])
+    link = await relaying(session)
+    assert session.shows("db", 1)
+    assert not session.shows("db", 2)
+    assert not session.shows("other", 1)
+    session.leave(Reason.CREDENTIAL_ENDED)
+    session.leave(Reason.CREDENTIAL_ENDED)
+    assert link.told == [("leave", Reason.CREDENTIAL_ENDED)]
+    link.finish(Reason.CREDENTIAL_ENDED)
+    await ended(session)
+    assert not session.shows("db", 1), "it is over"
+    line = scene.end()
+    assert line.items() >= {"reason": "credential_ended", "credential": "db", "version": 1, "level": "info"}.items()
+    assert scene.metrics.credential("db").ended == {"left": 1, "cut": 0}
+    assert scene.results == {"credential_ended": 1}
+
+
+async def test_one_that_is_cut_for_it_is_news(scene: Scene, ends: Ends) -> None:
+    scene.secure()
+    session = begin(scene, ends[0])
+    link = await relaying(session)
+    session.leave(Reason.CREDENTIAL_ENDED)
+    session.cut(Reason.CREDENTIAL_ENDED)
+    await ended(session)
+    assert link.told[-1] == ("expel", Reason.CREDENTIAL_ENDED)
+    assert scene.end().items() >= {"reason": "credential_ended", "level": "warning"}.items()
+    assert scene.metrics.credential("db").ended == {"left": 0, "cut": 1}
+
+
+async def test_one_that_ends_for_another_reason_meanwhile_is_not_counted(scene: Scene, ends: Ends) -> None:
+    scene.secure()
+    session = begin(scene, ends[0])
+    await relaying(session)
+    session.leave(Reason.CREDENTIAL_ENDED)
+    session.cut()
+    await ended(session)
+    assert scene.metrics.credential("db").ended == {"left": 0, "cut": 0}
+
+
+def relay_of(scene: Scene, meanwhile: Callable[[], None]) -> Callable[..., Awaitable[End]]:
+    """The usual relay, with something that happens between the login and the joining."""
+
+    async def relay(downstream: Downstream, hello: Hello, target: Target, attach: Attach) -> End:
+        lease = await target.lease(scene.protocol._login)
+        meanwhile()
+        link = NotedLink(downstream.stream, lease.stream)
+        attach(link, lease.connection)
+        try:
+            return await link.run()
+        finally:
+            lease.release()
+
+    return relay
+
+
+async def test_one_whose_credential_ends_during_its_login_leaves_when_it_is_joined(scene: Scene, ends: Ends) -> None:
+    scene.secure()
+
+    def meanwhile() -> None:
+        scene.rotate()
+        scene.store.ending("db", 1, final=False)
+
+    scene.protocol.relaying = relay_of(scene, meanwhile)
+    session = begin(scene, ends[0])
+    link = await relaying(session)
+    assert link.told == [("leave", Reason.CREDENTIAL_ENDED)]
+    session.cut()
+    await ended(session)
+
+
+async def test_one_whose_credential_ended_during_its_login_is_cut_when_it_is_joined(scene: Scene, ends: Ends) -> None:
+    scene.secure()
+    scene.protocol.relaying = relay_of(scene, lambda: scene.store.ending("db", 1, final=True))
+    session = begin(scene, ends[0])
+    link = await relaying(session)
+    await ended(session)
+    assert link.told == [("expel", Reason.CREDENTIAL_ENDED)]
+    assert scene.metrics.credential("db").ended == {"left": 0, "cut": 1}
+
+
+async def test_without_a_newer_one_it_may_as_well_stay(scene: Scene, ends: Ends) -> None:
+    scene.secure()
+    scene.store.ending("db", 1, final=False)
+    session = begin(scene, ends[0])
+    link = await relaying(session)
+    assert link.told == []
+    session.cut()
+    await ended(session)
+
+
+async def test_a_protocol_that_does_not_log_in_is_not_concerned(
+    scene: Scene, ends: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(scene.protocol), "logs_in", False)
+    scene.secure()
+    scene.protocol.relaying = relay_of(scene, lambda: scene.store.ending("db", 1, final=True))
+    session = begin(scene, ends[0])
+    link = await relaying(session)
+    assert link.told == []
+    assert not session.shows("db", 1)
+    session.cut()
+    await ended(session)
+
+
+async def test_a_session_that_is_not_joined_shows_nothing(scene: Scene, ends: Ends) -> None:
+    scene.secure()
+    assert not make(scene, ends[0]).shows("db", 1)
 
 
 # ---- silence

@@ -14,7 +14,7 @@ from ambassador.credentials.store import Store
 from ambassador.kit.clock import SYSTEM
 from ambassador.net.tls import ClientContexts, Contexts, ServerContexts
 from ambassador.runtime import certificates
-from ambassador.runtime.certificates import Certificates, client_pem
+from ambassador.runtime.certificates import Certificates, pem_of
 from ambassador.telemetry.metrics import Metrics
 from tests.support.certs import Certs
 from tests.support.house import until
@@ -114,6 +114,24 @@ async def test_a_credential_s_certificate_is_taken_at_the_start_and_followed(cer
     assert contexts.current.certificate == second
 
 
+async def test_a_listener_s_certificate_from_a_credential_is_followed_too(certs: Certs) -> None:
+    """Before the first there is nothing to show; afterwards the last good one is shown whatever comes."""
+    metrics, store, contexts = Metrics(), Store(SYSTEM), ServerContexts(ServerTls(credential="cert"))
+    kept = Certificates({HERE: contexts}, {HERE: "cert"}, store=store, metrics=metrics, clock=SYSTEM)
+    kept.start()
+    assert (contexts.current.certificate, metrics.certificates) == (None, {})
+    store.put(issued(certs))
+    first = contexts.current.certificate
+    assert first is not None
+    assert metrics.certificates == {HERE: contexts.not_after}
+    store.put(Credential("cert", 2, {"username": b"u", "password": b"p"}))
+    assert contexts.current.certificate == first
+    assert kept.errors == {HERE: "the credential has no tls.crt with a tls.key"}
+    store.put(issued(certs, version=3))
+    assert contexts.current.certificate not in {first, None}
+    kept.stop()
+
+
 async def test_a_credential_without_a_usable_certificate_changes_nothing(certs: Certs) -> None:
     store, contexts = Store(SYSTEM), ClientContexts(ClientTls())
     kept = keeper({THERE: contexts}, {THERE: "cert"}, store)
@@ -131,5 +149,5 @@ async def test_without_files_there_is_nothing_to_follow() -> None:
 
 
 def test_a_pem_has_what_the_credential_has() -> None:
-    pem = client_pem(Credential("cert", 1, {"ca.crt": b"ca", "username": b"u", "password": b"p"}))
+    pem = pem_of(Credential("cert", 1, {"ca.crt": b"ca", "username": b"u", "password": b"p"}))
     assert (pem.cert, pem.key, pem.ca) == (None, None, b"ca")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,17 @@ import pytest
 from ambassador.config.load import load_data
 from ambassador.config.schema import Config
 from ambassador.demo.postgres import PostgresServer
+from ambassador.demo.servers import Certificates
 from ambassador.kit.clock import SYSTEM
 from ambassador.runtime import check
 from ambassador.runtime.check import Finding, connect_all
 from tests.support.certificates import Authority
 from tests.support.fake_sentinel import FakeSentinel
-from tests.support.postgres import Role, new_role
+from tests.support.fake_vault import FakeVault
+from tests.support.openbao import OpenBao
+from tests.support.openbao_engines import PostgresDatabase
+from tests.support.postgres import Role, Servers, new_role
+from tests.support.secrets import canary
 
 
 def secret(directory: Path, role: Role) -> Path:
@@ -109,3 +115,134 @@ def found_by(sentinel: str, *, more: dict[str, Any] | None = None, **options: An
         "listeners": {"cache": {"listen": "127.0.0.1:6379", "redis": {"upstream": "cache"}}},
     }
     return load_data(data | (more or {})).config
+
+
+# Vaults: each step on the way to a login
+
+
+@pytest.fixture
+def database(openbao: OpenBao, servers: Servers) -> PostgresDatabase:
+    return openbao.postgres_database(servers.get(17), default_ttl=60)
+
+
+@pytest.fixture
+def vault() -> Iterator[FakeVault]:
+    with FakeVault().key_value("secret").put("secret", "app", username="u", note="n") as found:
+        yield found
+
+
+def lent(
+    address: str, credential: dict[str, Any], *, port: int = 1, login: dict[str, Any] | None = None, **more: Any
+) -> Config:
+    data = {
+        "vaults": {"main": {"address": address, "auth": login or {"token": {"env": "CHECKED"}}, **more}},
+        "credentials": {"db": credential},
+        "upstreams": {
+            "orders": {
+                "endpoints": [f"127.0.0.1:{port}"],
+                "credential": "db",
+                "postgres": {"database": "postgres"},
+            }
+        },
+        "listeners": {"orders": {"listen": "127.0.0.1:5432", "postgres": {"upstream": "orders"}}},
+    }
+    return load_data(data).config
+
+
+KV = {"vault_kv": {"vault": "main", "path": "app"}}
+
+
+async def test_a_vault_s_user_is_lent_shown_and_given_back(
+    openbao: OpenBao, database: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    revoking = 'path "sys/leases/revoke" { capabilities = ["update"] }'
+    user = openbao.userpass(openbao.policy("checker", f"{database.reading()}\n{revoking}"))
+    monkeypatch.setenv("CHECKED", user.password)
+    login = {"userpass": {"username": user.name, "password_env": "CHECKED", "mount": user.mount}}
+    credential = {"vault_database": {"vault": "main", "role": "app", "mount": database.mount}}
+    tokens = openbao.tokens()
+    findings = await connect_all(lent(openbao.url, credential, port=database.postgres.port, login=login), SYSTEM)
+    assert [str(finding) for finding in findings] == [
+        f"ok   vault main: {openbao.url}, userpass user app: let us in",
+        f"ok   credential db: vault main {database.mount}/creds/app has password, username",
+        f"ok   upstream orders: 127.0.0.1:{database.postgres.port} let us in",
+    ]
+    assert (database.leases(), database.live_roles(), openbao.tokens()) == ([], [], tokens)
+
+
+async def test_a_vault_that_is_not_there_is_found_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHECKED", canary("token"))
+    found, credential, upstream = await connect_all(lent("http://127.0.0.1:1", KV), SYSTEM)
+    assert "cannot be reached: Connection refused" in found.text
+    assert (found.good, credential.good, upstream.good) == (False, False, False)
+    assert upstream.text.startswith("no_credential: ")
+
+
+async def test_one_that_is_not_trusted_is_found_so(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+    pair = authority.server("127.0.0.1")
+    with FakeVault(certificates=Certificates(pair.cert, pair.key)) as server:
+        monkeypatch.setenv("CHECKED", server.root)
+        found, *_ = await connect_all(lent(server.url, KV), SYSTEM)
+    assert "is not trusted: certificate verify failed" in found.text
+
+
+async def test_an_authority_that_cannot_be_used_is_that_vault_s_fault(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "ca.pem").write_text("no certificate")
+    found, credential, _ = await connect_all(
+        lent("https://127.0.0.1:1", KV, tls={"ca": str(tmp_path / "ca.pem")}), SYSTEM
+    )
+    assert (found.good, found.subject) == (False, "vault main")
+    assert credential.text == "vault 'main' cannot be used; not tried"
+
+
+async def test_a_login_that_is_refused_is_found_so(vault: FakeVault, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHECKED", canary("wrong"))
+    found, credential, _ = await connect_all(lent(vault.url, KV), SYSTEM)
+    assert "to log in (token of CHECKED)" in found.text
+    assert "refused the login" in found.text
+    assert not credential.good
+    assert len(vault.asked()) == 1
+
+
+async def test_nothing_to_log_in_with_is_found_so(vault: FakeVault, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CHECKED", raising=False)
+    found, *_ = await connect_all(lent(vault.url, KV), SYSTEM)
+    assert "the environment variable CHECKED is not set" in found.text
+
+
+@pytest.mark.parametrize(
+    ("denied", "options", "words"),
+    [
+        ("secret", {}, "no policy of our token allows this"),
+        (None, {"path": "nothing"}, "has nothing there: check mount and path"),
+        (None, {"mount": "nowhere"}, "has nothing there: check mount and path"),
+        (None, {"fields": {"password": "pass"}}, "the secret has no key 'pass'"),
+        (None, {}, "there is no password"),
+    ],
+    ids=["policy", "path", "mount", "field", "value"],
+)
+async def test_a_secret_that_cannot_be_had_says_at_which_step(
+    vault: FakeVault, monkeypatch: pytest.MonkeyPatch, denied: str | None, options: dict[str, Any], words: str
+) -> None:
+    monkeypatch.setenv("CHECKED", vault.root)
+    if denied is not None:
+        vault.deny(denied)
+    found, credential, upstream = await connect_all(
+        lent(vault.url, {"vault_kv": {**KV["vault_kv"], **options}}), SYSTEM
+    )
+    assert found.good
+    assert (credential.good, upstream.good) == (False, False)
+    assert words in credential.text
+
+
+async def test_a_lease_that_cannot_be_given_back_ends_by_itself(
+    vault: FakeVault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHECKED", vault.root)
+    vault.database("db/creds/app").on("sys/leases/revoke", status=500, errors=["no"])
+    credential = {"vault_database": {"vault": "main", "role": "app", "mount": "db"}}
+    findings = await connect_all(lent(vault.url, credential), SYSTEM)
+    assert [finding.good for finding in findings] == [True, True, False]
+    assert len(vault.asked("sys/leases/revoke")) == 1

@@ -10,12 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from ambassador.config.load import load
+from ambassador.config.load import load, load_text
+from ambassador.credentials.credential import Credential
 from ambassador.errors import ConfigError
 from ambassador.kit.clock import SYSTEM
 from ambassador.runtime import daemon as module
 from ambassador.runtime.daemon import Daemon, State
+from ambassador.runtime.world import build
 from ambassador.telemetry import logs
+from tests.support.clock import ManualClock
+from tests.support.fake_vault import FakeVault
 from tests.support.house import House, until
 from tests.support.threaded import ThreadedServer, echo
 
@@ -248,3 +252,45 @@ def test_no_state_is_entered_but_from_the_one_before(server: ThreadedServer, tmp
     daemon._enter(State.STOPPED)
     with pytest.raises(AssertionError, match="cannot go from stopped to ready"):
         daemon._enter(State.READY)
+
+
+LEASED = """
+vaults: {{main: {{address: {url}, auth: {{token: {{env: LEASED}}}}}}}}
+credentials: {{user: {{vault_database: {{vault: main, mount: db, role: app}}}}}}
+upstreams: {{one: {{endpoints: ["127.0.0.1:1"], credential: user, postgres: {{}}}}}}
+listeners: {{one: {{listen: "unix:DIR/one", postgres: {{upstream: one}}}}}}
+"""
+
+
+async def test_it_is_not_ready_before_a_vault_has_lent_and_says_what_it_waits_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with FakeVault().database("db/creds/app", ttl=60).seal() as vault:
+        monkeypatch.setenv("LEASED", vault.root)
+        async with House(LEASED.format(url=vault.url), ready=False) as house:
+            await until("trouble", lambda: [one for one in house.status()["credentials"] if one["last_error"]] != [])
+            assert any("user" in what for what in house.daemon.held())
+            vault.unseal()
+            await until("it to be ready", lambda: not house.daemon.held())
+        assert vault.contents.leases == {}
+
+
+async def test_before_the_end_of_what_cannot_be_renewed_it_says_so_and_afterwards_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = ManualClock()
+    with FakeVault().database("db/creds/app", ttl=60) as vault:
+        monkeypatch.setenv("LEASED", vault.root)
+        loaded = load_text(LEASED.format(url=vault.url).replace("DIR", "/run"))
+        daemon = Daemon(loaded, None, clock)
+        store = daemon.commons.store
+        daemon.commons.current = build(daemon.commons, loaded.config)
+        store.attach("user", "vault", None, 1.0)
+        store.put(Credential("user", 1, {"username": b"u", "password": b"p"}, ends_at=clock.now() + 60))
+        assert not [what for what in daemon.held() if "expire" in what]
+        await clock.advance(40)
+        assert not [what for what in daemon.held() if "expire" in what]
+        store.note("user", "vault 'main' is sealed")
+        assert "credential user expires soon" in daemon.held()
+        await clock.advance(20)
+        assert "credential user has expired" in daemon.held()

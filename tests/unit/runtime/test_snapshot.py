@@ -13,6 +13,7 @@ from ambassador.admin.status import MAX_SESSIONS, to_json
 from ambassador.runtime import snapshot
 from tests.support.certificates import Authority
 from tests.support.fake_sentinel import FakeSentinel
+from tests.support.fake_vault import FakeVault
 from tests.support.house import House, until
 from tests.support.secrets import canary
 from tests.support.threaded import ThreadedServer, echo
@@ -104,3 +105,46 @@ listeners:
             await sentinel.stop()
             await until("it to be missed", lambda: bool(snapshot.take(house.daemon).upstreams[0].discovery_error))
             assert len(snapshot.take(house.daemon).upstreams[0].endpoints) == 2
+
+
+VAULTS = """
+vaults:
+  main: {{address: {url}, auth: {{userpass: {{username: app, password_env: SHOWN}}}}}}
+  idle: {{address: {url}, auth: {{token: {{env: NOT_THERE}}}}}}
+credentials:
+  user: {{vault_database: {{vault: main, mount: db, role: app}}}}
+  kept: {{vault_kv: {{vault: main, mount: kv, path: app}}}}
+upstreams:
+  one: {{endpoints: ["127.0.0.1:1"], credential: user}}
+  two: {{endpoints: ["127.0.0.1:1"], credential: kept}}
+listeners:
+  one: {{listen: "unix:DIR/one", postgres: {{upstream: one}}}}
+  two: {{listen: "unix:DIR/two", postgres: {{upstream: two}}}}
+"""
+
+
+async def test_vaults_and_what_they_lent_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    password = canary("password")
+    monkeypatch.setenv("SHOWN", password)
+    with FakeVault().login("auth/userpass/login/app", password=password).key_value("kv") as server:
+        server.database("db/creds/app", ttl=60).put("kv", "app", password=canary("kept"))
+        async with House(VAULTS.format(url=server.url)) as house:
+            shown = house.status()
+            main, idle = shown["vaults"]
+            assert (main["name"], main["login"]) == ("main", f"{server.url}, userpass user app")
+            assert (main["logged_in"], idle["logged_in"], main["last_error"]) == (True, False, None)
+            assert main["token_expires"] is not None
+            assert idle["token_expires"] is None
+            user, kept = sorted(shown["credentials"], key=lambda one: str(one["name"]), reverse=True)
+            assert (user["lease"], kept["lease"]) == (True, False)
+            assert user["expires"] is not None
+            assert user["renewed"] < user["expires"]
+            assert kept["renewed"] is not None
+            server.seal()
+            house.daemon.world.keepers["kept"].ask(None)
+            await until("trouble", lambda: house.status()["vaults"][0]["last_error"] is not None)
+            assert "is sealed" in house.status()["vaults"][0]["last_error"]
+            errors = {one["name"]: one["last_error"] for one in house.status()["credentials"]}
+            assert errors["user"] is None
+            assert "is sealed" in errors["kept"]
+            server.unseal()

@@ -34,6 +34,11 @@ SETTLED = {
     "credential_refreshes_total": {"credential", "result"},
     "credential_last_success_timestamp_seconds": {"credential"},
     "credential_connections": {"credential", "version"},
+    "credential_connections_ended_total": {"credential", "how"},
+    "credential_leases_total": {"credential", "event"},
+    "vault_requests_total": {"vault", "operation", "result"},
+    "vault_request_duration_seconds": {"vault", "operation"},
+    "vault_token_expiry_timestamp_seconds": {"vault"},
     "tls_certificate_expiry_timestamp_seconds": {"where"},
     "config_last_reload_successful": set(),
     "config_last_reload_success_timestamp_seconds": set(),
@@ -65,6 +70,11 @@ def filled() -> Metrics:
     credential.version, credential.expires, credential.last_success = 3, 2e9, 1.7e9
     credential.refreshes["source_failed"] += 1
     credential.connected(3)
+    credential.leases["issued"] += 1
+    vault = metrics.vault("main")
+    vault.asked("login", "ok", 0.01)
+    vault.asked("read_secret", "denied", 0.01)
+    vault.token_expires = 2e9
     metrics.certificates["listener orders"] = 2e9
     metrics.reload(True, 1.7e9)
     return metrics

@@ -87,6 +87,44 @@ def test_a_credential_counts_connections_by_version_and_forgets_versions_nobody_
     assert sample(metrics, "credential_version", credential="c") == 2
 
 
+def test_connections_that_ended_with_their_credential_are_counted_by_how_and_go_with_it() -> None:
+    metrics = Metrics()
+    credential = metrics.credential("c")
+    credential.connected(1)
+    credential.ended["cut"] += 1
+    metrics.reconcile((), (), ())
+    assert sample(metrics, "credential_connections_ended_total", credential="c", how="cut") == 1
+    assert sample(metrics, "credential_connections_ended_total", credential="c", how="left") == 0
+    credential.disconnected(1)
+    assert sample(metrics, "credential_connections_ended_total", credential="c", how="cut") is None
+
+
+def test_requests_to_a_vault_are_counted_and_timed_and_go_with_it() -> None:
+    metrics = Metrics()
+    metrics.vault("v").asked("login", "ok", 0.02)
+    metrics.vault("v").asked("login", "denied", 3.0)
+    metrics.vault("v").token_expires = 2e9
+    assert sample(metrics, "vault_requests_total", vault="v", operation="login", result="ok") == 1
+    assert sample(metrics, "vault_requests_total", vault="v", operation="login", result="denied") == 1
+    assert sample(metrics, "vault_request_duration_seconds_count", vault="v", operation="login") == 2
+    assert sample(metrics, "vault_request_duration_seconds_sum", vault="v", operation="login") == 3.02
+    assert sample(metrics, "vault_token_expiry_timestamp_seconds", vault="v") == 2e9
+    metrics.vault("v").token_expires = None
+    assert sample(metrics, "vault_token_expiry_timestamp_seconds", vault="v") is None
+    metrics.reconcile((), (), (), ("v",))
+    assert sample(metrics, "vault_requests_total", vault="v", operation="login", result="ok") == 1
+    metrics.reconcile((), (), ())
+    assert sample(metrics, "vault_requests_total", vault="v", operation="login", result="ok") is None
+
+
+def test_what_became_of_leases_is_counted() -> None:
+    metrics = Metrics()
+    metrics.credential("c").leases["issued"] += 2
+    metrics.credential("c").leases["revoked"] += 1
+    assert sample(metrics, "credential_leases_total", credential="c", event="issued") == 2
+    assert sample(metrics, "credential_leases_total", credential="c", event="revoked") == 1
+
+
 def test_moments_that_are_not_known_are_not_shown() -> None:
     metrics = Metrics()
     credential = metrics.credential("c")

@@ -762,3 +762,126 @@ async def test_a_value_that_was_refused_later_on_makes_its_source_look_for_a_bet
     world.put("second")
     await upstream.refused(1)
     assert asked == [1], "there is a better one already"
+
+
+# ---- who uses which version, and the end of one
+
+
+async def test_a_version_is_in_use_from_before_the_login_to_the_end(world: World) -> None:
+    upstream = world.upstream(world.server(), credential=CREDENTIAL)
+    world.put("first")
+    seen: list[int] = []
+
+    async def login(attempt: Attempt) -> None:
+        seen.append(world.store.in_use(CREDENTIAL, 1))
+
+    lease = await world.lease(upstream, login)
+    assert (seen, world.store.in_use(CREDENTIAL, 1)) == ([1], 1)
+    lease.release()
+    lease.release()
+    assert world.store.in_use(CREDENTIAL, 1) == 0
+
+
+async def test_whoever_is_not_let_in_uses_it_no_more(world: World, unreachable: Address) -> None:
+    upstream = world.upstream(unreachable, world.server(), credential=CREDENTIAL, login_timeout=0.05)
+    world.put("first")
+
+    async def hang(attempt: Attempt) -> None:
+        await asyncio.sleep(10)
+
+    for login in (refusing(Reason.UPSTREAM_LOGIN_REFUSED), refusing(Reason.UPSTREAM_CLOSED), hang):
+        with pytest.raises(UpstreamError):
+            await upstream.lease(login)
+        assert not world.store.has_users(CREDENTIAL)
+
+
+async def test_a_login_that_is_cancelled_gives_it_back(world: World) -> None:
+    upstream = world.upstream(world.server(), credential=CREDENTIAL)
+    world.put("first")
+    under_way = asyncio.Event()
+
+    async def hang(attempt: Attempt) -> None:
+        under_way.set()
+        await asyncio.sleep(10)
+
+    task = asyncio.ensure_future(upstream.lease(hang))
+    await under_way.wait()
+    assert world.store.in_use(CREDENTIAL, 1) == 1
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert world.store.in_use(CREDENTIAL, 1) == 0
+
+
+@pytest.mark.parametrize("login", [None, Reason.UPSTREAM_LOGIN_REFUSED, Reason.UPSTREAM_CLOSED])
+async def test_a_trial_uses_the_version_it_tries(world: World, login: Reason | None) -> None:
+    upstream = world.upstream(world.server(), credential=CREDENTIAL)
+    world.put("first")
+    seen: list[int] = []
+
+    async def try_it(attempt: Attempt) -> None:
+        seen.append(world.store.in_use(CREDENTIAL, 7))
+        if login is not None:
+            raise UpstreamError(login, "no")
+
+    await upstream.trial(Credential(CREDENTIAL, 7, {"password": b"a candidate's own"}), try_it)
+    assert (seen, world.store.in_use(CREDENTIAL, 7)) == ([1], 0)
+
+
+async def test_what_ends_while_it_is_shown_is_not_kept_where_there_is_a_newer_one(world: World) -> None:
+    upstream = world.upstream(world.server(), credential=CREDENTIAL)
+    world.put("first")
+    shown: list[int] = []
+
+    async def login(attempt: Attempt) -> None:
+        assert attempt.credential is not None
+        shown.append(attempt.credential.version)
+        if len(shown) == 1:
+            world.put("second")
+            world.store.ending(CREDENTIAL, 1, final=False)
+
+    lease = await world.lease(upstream, login)
+    assert (shown, lease.connection.credential_version) == ([1, 2], 2)
+    assert (world.store.in_use(CREDENTIAL, 1), world.store.in_use(CREDENTIAL, 2)) == (0, 1)
+    assert upstream.pool.count(State.LEASED) == 1
+
+
+async def test_what_ends_without_a_newer_one_is_kept(world: World) -> None:
+    upstream = world.upstream(world.server(), credential=CREDENTIAL)
+    world.put("first")
+    world.store.ending(CREDENTIAL, 1, final=False)
+    lease = await world.lease(upstream, let_in)
+    assert lease.connection.credential_version == 1
+    assert not upstream.is_outlived(1)
+    world.put("second")
+    assert (upstream.is_outlived(1), upstream.is_outlived(2), upstream.is_outlived(None)) == (True, False, False)
+    assert [upstream.has_ended(version) for version in (None, 1, 2)] == [False, False, False]
+    world.store.ending(CREDENTIAL, 1, final=True)
+    assert [upstream.has_ended(version) for version in (None, 1, 2)] == [False, True, False]
+
+
+async def test_each_end_of_a_version_of_its_credential_is_told(world: World) -> None:
+    upstream = world.upstream(world.server(), credential=CREDENTIAL)
+    told: list[tuple[int, bool]] = []
+    stop = upstream.on_ending(lambda version, final: told.append((version, final)))
+    world.store.ending(CREDENTIAL, 1, final=False)
+    world.store.ending("other", 1, final=True)
+    stop()
+    world.store.ending(CREDENTIAL, 1, final=True)
+    assert told == [(1, False)]
+    upstream.ended("left")
+    assert world.metrics.credential(CREDENTIAL).ended == {"left": 1, "cut": 0}
+
+
+async def test_without_a_credential_nothing_ends(world: World) -> None:
+    upstream = world.upstream(world.server())
+    told: list[int] = []
+    stop = upstream.on_ending(lambda version, _: told.append(version))
+    world.put("first")
+    world.put("second")
+    world.store.ending(CREDENTIAL, 1, final=True)
+    stop()
+    assert told == []
+    assert not upstream.has_ended(1)
+    assert not upstream.is_outlived(1)
+    upstream.ended("left")

@@ -14,7 +14,7 @@ from ambassador.errors import UpstreamError
 from ambassador.kit.clock import ticks
 from ambassador.net.taker import NOWHERE, Taker
 from ambassador.protocols.redis.cluster.routes import Target
-from ambassador.protocols.redis.line import AUTH_REFUSED, LOGGED_OUT, LOST, PrivateLine, ServerLine
+from ambassador.protocols.redis.line import AUTH_REFUSED, ENDED, LOGGED_OUT, LOST, PrivateLine, ServerLine
 from ambassador.protocols.redis.owing import Run
 from ambassador.wire.redis.cluster import ASKING, parse_redirect
 from ambassador.wire.redis.commands import Kind
@@ -132,15 +132,16 @@ class Asked(Entry):
 
     def lost(self) -> None:
         """See `Note`. Whether it was carried out nobody knows."""
+        ends = self.line is not None and self.line.ends
         self.line = None
         if self.flowed:
-            self.client.broken_off()
+            self.client.broken_off(ends=ends)
         elif self.kind == Kind.READ and not self.retried and self.client.hub.options.retry_reads and not self.own:
             self.retried = True
             self.pieces.clear()
             self.client.stray(self)
         else:
-            self.fail(LOST)
+            self.fail(ENDED if ends else LOST)
 
     # ---- what becomes of it
 

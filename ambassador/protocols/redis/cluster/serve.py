@@ -65,7 +65,7 @@ async def _serve(client: ClusterClient, words: Words) -> None:
         return
     await _learn(client)
     code = client.rules.code_of(name)
-    refusal = client.rules.judge(words)
+    refusal = client.rules.judge(words) or await specials.renamed(client, code, words)
     if refusal is not None:
         transactions.refuse(client, refusal)
     elif state.lost and specials.mourn(client, code):
@@ -239,5 +239,6 @@ _HANDLERS: Mapping[int, Callable[[ClusterClient, int, Words], Awaitable[None]]] 
         Code.CLUSTER_STATE: mark,
         Code.CLUSTER: cluster,
         Code.SCRIPT: script,
+        Code.SCRIPTS: script,
     }
 )

@@ -63,6 +63,7 @@ async def listen_again(client: ClusterClient) -> None:
         sharded = client.state.channels["shard"]
         client.aim = slot(next(iter(sharded))) if sharded else HOME
         try:
+            client.take_heart()
             line = await client.take_pin(Pin.SUBSCRIBE)
             refused = await _say_again(client, line)
         except (UpstreamError, CredentialError):

@@ -24,7 +24,7 @@ PAUSE: Final = 0.05
 """Seconds until a node that could not do something is asked again."""
 
 _ENDING: Final = frozenset({Code.EXEC, Code.DISCARD})
-_QUEUED_TOO: Final = frozenset({Code.BLOCKING, Code.SCRIPT})
+_QUEUED_TOO: Final = frozenset({Code.BLOCKING, Code.SCRIPT, Code.SCRIPTS})
 _ALLOWED: Final = _ENDING | _QUEUED_TOO | {Code.OWN, Code.UNKNOWN, Code.MULTI, Code.WATCH, Code.UNWATCH, Code.CONFIG}
 
 _NOT_HERE = "ERR Command not allowed inside a transaction"

@@ -45,7 +45,7 @@ async def test_a_source_that_says_nothing_more_is_polled_and_has_no_advice() -> 
 
 
 def test_what_was_fetched_is_not_in_its_repr() -> None:
-    assert repr(Fetched({"password": b"hunter22"}, 5.0)) == "Fetched(not_after=5.0)"
+    assert repr(Fetched({"password": b"hunter22"}, 5.0)) == "Fetched(not_after=5.0, lease=None, again=None)"
 
 
 def test_a_source_that_cannot_fetch_is_none() -> None:

@@ -100,6 +100,7 @@ def test_a_nul_byte_in_words_does_not_break_the_message() -> None:
         (Reason.IDLE_TIMEOUT, "57P05"),
         (Reason.IDLE_IN_TRANSACTION_TIMEOUT, "25P03"),
         (Reason.SESSION_TIMEOUT, "57P01"),
+        (Reason.CREDENTIAL_ENDED, "57P01"),
         (Reason.UPSTREAM_CLOSED, "08006"),
     ],
 )
@@ -107,6 +108,11 @@ def test_ends_that_are_nobody_s_error_are_told_too(reason: Reason, code: str) ->
     error = read(ending(reason))
     assert (error.severity, error.code) == ("FATAL", code)
     assert error.message
+
+
+def test_the_end_of_a_credential_is_told_from_a_shutdown() -> None:
+    assert "credential" in read(ending(Reason.CREDENTIAL_ENDED)).message
+    assert "shutting down" not in read(ending(Reason.CREDENTIAL_ENDED)).message
 
 
 def test_a_client_that_has_left_is_told_nothing() -> None:

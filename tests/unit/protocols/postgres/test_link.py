@@ -206,6 +206,7 @@ async def test_one_told_to_leave_before_it_runs_leaves_as_soon_as_it_does() -> N
         (Reason.IDLE_TIMEOUT, "57P05"),
         (Reason.IDLE_IN_TRANSACTION_TIMEOUT, "25P03"),
         (Reason.CUT, "57P01"),
+        (Reason.CREDENTIAL_ENDED, "57P01"),
     ],
 )
 async def test_one_that_is_expelled_is_told_why(joined: Joined, reason: Reason, code: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import pytest
 
@@ -654,3 +655,61 @@ async def test_nothing_more_is_taken_from_a_client_that_does_not_read(guest: Gue
     assert guest.talk.bytes_in == len(pack("PING"))
     guest.talk.resume()
     assert await guest.hear() == b"+PONG\r\n"
+
+
+# ---- no server
+
+
+@pytest.fixture(params=["multiplex", "dedicated"])
+async def deserted(request: pytest.FixtureRequest, make_table: MakeTable, fake: FakeRedis) -> Table:
+    """A hub whose server is not there, in each mode in turn."""
+    fake.refuse_connections()
+    return make_table(mode=request.param, wait=0.1)
+
+
+async def test_one_wait_for_a_server_is_for_all_that_the_client_has_said(
+    deserted: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[str] = []
+
+    def counted(name: str) -> Callable[..., Awaitable[object]]:
+        really = getattr(deserted.hub, name)
+
+        async def wait(*way: object) -> object:
+            waits.append(name)
+            return await really(*way)
+
+        return wait
+
+    for name in ("shared", "private"):
+        monkeypatch.setattr(deserted.hub, name, counted(name))
+    guest = await deserted.guest()
+    replies = await guest.ask("GET a", "EVAL x 0", "SELECT 1", "WATCH k", "GET b", "SET a 1")
+    assert replies == b"-ERR the upstream service is not available\r\n" * 6
+    assert len(waits) == 1
+    await guest.ask("GET a", "EVAL x 0", "GET b")
+    assert len(waits) == 2, "what is said later is worth another"
+
+
+async def test_who_loses_its_patience_meanwhile_does_not_keep_its_place(
+    deserted: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "BRIEF_GOODBYE", 0.01)
+    deserted.hub.options = deserted.hub.options.model_copy(update={"wait": 60.0})
+    guest = await deserted.guest()
+    guest.say("GET a")
+    await until("a server to be looked for", lambda: guest.talk.waits_for_server)
+    guest.far.close()
+    assert (await guest.end()).reason is Reason.CLIENT_CLOSED
+
+
+async def test_a_client_that_talks_on_meanwhile_is_not_listened_to_without_end(deserted: Table) -> None:
+    deserted.hub.options = deserted.hub.options.model_copy(update={"wait": 60.0})
+    guest = await deserted.guest()
+    guest.say("GET a")
+    await until("a server to be looked for", lambda: guest.talk.waits_for_server)
+    for _ in range(40):
+        guest.send(pack("SET a " + "x" * 60000))
+    await until("it to be heard", lambda: len(guest.talk.kept) >= client_module.MOST_OVERHEARD)
+    await asyncio.sleep(0.05)
+    assert len(guest.talk.kept) < 40 * 60000 / 2

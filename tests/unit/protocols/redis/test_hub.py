@@ -1,4 +1,4 @@
-"""All connections to one upstream: who gets which, what rotation does to each, and who is looked after."""
+"""All connections to one upstream: who gets which, and who is looked after."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ from tests.support.fake_redis import FakeRedis
 from tests.unit.protocols.redis.conftest import MakeTable, Table, until
 
 OK = b"+OK\r\n"
-QUEUED = b"+QUEUED\r\n"
 WAY = (2, 0)
 
 
@@ -44,11 +43,6 @@ def told() -> Iterator[Callable[[], str]]:
 
     yield read
     handle.close()
-
-
-def versions(table: Table) -> dict[int, int]:
-    """Open connections by the version of the credential they showed last, as counted."""
-    return {version: count for version, count in table.metrics.credential("cache").connections.items() if count}
 
 
 # ---- shared connections
@@ -190,154 +184,14 @@ async def test_once_closed_there_are_no_more(table: Table, fake: FakeRedis) -> N
     await until("the server to see it", lambda: fake.connections == 0)
 
 
-# ---- rotation
-
-
-@pytest.fixture
-async def secured(make_table: MakeTable, fake: FakeRedis, password: str) -> Table:
-    """A hub that logs in."""
-    fake.user("app", password)
-    return make_table(password=password)
-
-
-def rotate(table: Table, fake: FakeRedis) -> None:
-    fake.user("app", "second")
-    table.rotate("second")
-
-
-async def test_a_shared_connection_is_replaced_and_delivers_what_it_owes(secured: Table, fake: FakeRedis) -> None:
-    fake.on("GET", "slow", act="wait")
-    guest, other = await secured.guest(), await secured.guest()
-    await other.ask("PING")
-    guest.say("GET slow", "SET a 1")
-    await until("the server to hear of it", lambda: fake.asked("GET") == 1)
-    rotate(secured, fake)
-    await until("another to be there", lambda: versions(secured) == {1: 1, 2: 1})
-    assert await other.ask("PING") == b"+PONG\r\n", "nobody waits for it"
-    assert secured.hub.owed == 2
-    fake.release()
-    assert await guest.hear() + await guest.hear() == b"$-1\r\n" + OK
-    await until("the old one to be gone", lambda: versions(secured) == {2: 1})
-    assert await guest.ask("GET a") == b"$1\r\n1\r\n"
-
-
-async def test_kept_connections_are_closed(secured: Table, fake: FakeRedis) -> None:
-    secured.hub.give_back(await secured.hub.private((2, 0)))
-    rotate(secured, fake)
-    assert secured.count(State.IDLE) == 0
-    assert versions(secured) == {}
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "replies"),
-    [
-        (["WATCH k"], ["MULTI", "EXEC"], OK + b"*0\r\n"),
-        (["HELLO 3", "SUBSCRIBE c"], ["UNSUBSCRIBE c"], b">3\r\n$11\r\nunsubscribe\r\n$1\r\nc\r\n:0\r\n"),
-    ],
-)
-async def test_a_connection_of_a_client_s_own_shows_the_new_credential_at_once(
-    secured: Table, fake: FakeRedis, before: list[str], after: list[str], replies: bytes
-) -> None:
-    guest = await secured.guest()
-    await guest.ask(*before)
-    rotate(secured, fake)
-    await until("it to be shown", lambda: fake.asked("AUTH", "app", "second") >= 1)
-    await until("it to be counted", lambda: 1 not in versions(secured))
-    assert await guest.ask(*after) == replies
-    pinned = secured.hub.idle((2, 0)) or secured.hub.idle((3, 0))
-    assert pinned is not None, "it is as good as a new one"
-    secured.hub.give_back(pinned)
-
-
-async def test_a_blocked_client_s_connection_shows_it_behind_the_answer(secured: Table, fake: FakeRedis) -> None:
-    guest, other = await secured.guest(), await secured.guest()
-    guest.say("BLPOP l 0")
-    await until("it to block", lambda: fake.asked("BLPOP") == 1)
-    rotate(secured, fake)
-    assert await other.ask("RPUSH l x") == b":1\r\n"
-    assert await guest.hear() == b"*2\r\n$1\r\nl\r\n$1\r\nx\r\n"
-    await until("the old one to be used no more", lambda: 1 not in versions(secured))
-
-
-@pytest.mark.parametrize("end", ["EXEC", "DISCARD"])
-async def test_in_a_transaction_it_is_shown_when_that_is_over_or_the_connection_closed(
-    secured: Table, fake: FakeRedis, end: str
-) -> None:
-    guest = await secured.guest()
-    await guest.ask("MULTI", "SET a 1")
-    rotate(secured, fake)
-    await until("the shared one to be replaced", lambda: versions(secured) == {1: 1, 2: 1})
-    assert await guest.ask("INCR a") == QUEUED
-    assert fake.asked("AUTH", "app", "second") == 1, "by the shared one"
-    assert await guest.ask(end) == (b"*2\r\n+OK\r\n:2\r\n" if end == "EXEC" else OK)
-    await until("the old one to be used no more", lambda: 1 not in versions(secured))
-
-
-async def test_in_dedicated_mode_too_it_is_shown_behind_the_transaction(
-    make_table: MakeTable, fake: FakeRedis, password: str
-) -> None:
-    fake.user("app", password)
-    table = make_table(password=password, mode="dedicated")
-    guest = await table.guest()
-    await guest.ask("MULTI")
-    rotate(table, fake)
-    assert await guest.ask("PING", "EXEC", "PING") == QUEUED + b"*1\r\n+PONG\r\n" + b"+PONG\r\n"
-    await until("it to be shown", lambda: versions(table) == {2: 1})
-
-
-async def test_a_subscriber_in_resp2_keeps_its_connection_until_it_is_free(secured: Table, fake: FakeRedis) -> None:
-    guest = await secured.guest()
-    await guest.ask("SUBSCRIBE c")
-    rotate(secured, fake)
-    await asyncio.sleep(0.01)
-    assert versions(secured)[1] == 1
-    fake.publish(b"c", b"x")
-    assert (await guest.hear()).startswith(b"*3\r\n$7\r\nmessage")
-    await guest.ask("UNSUBSCRIBE c")
-    await until("the old one to be used no more", lambda: 1 not in versions(secured))
-
-
-async def test_half_a_request_is_not_cut_in_two_by_it(make_table: MakeTable, fake: FakeRedis, password: str) -> None:
-    fake.user("app", password)
-    table = make_table(password=password, mode="dedicated")
-    guest = await table.guest()
-    await guest.ask("PING")
-    guest.send(b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$3\r\na")
-    await until("it to be midway", lambda: guest.talk.is_midway)
-    rotate(table, fake)
-    guest.send(b"bc\r\n")
-    assert await guest.hear() == OK
-    await until("it to be shown", lambda: versions(table) == {2: 1})
-    assert fake.data.strings == {(0, b"k"): b"abc"}
-
-
-async def test_a_new_credential_that_the_server_does_not_take_changes_nothing_for_the_client(
-    secured: Table, fake: FakeRedis
-) -> None:
-    guest = await secured.guest()
-    await guest.ask("WATCH k")
-    secured.rotate("wrong")
-    await until("it to be refused", lambda: fake.asked("AUTH", "app", "wrong") >= 1)
-    assert await guest.ask("GET k", "MULTI", "EXEC") == b"$-1\r\n" + OK + b"*0\r\n"
-    assert 2 not in versions(secured)
-
-
-async def test_a_credential_that_came_while_another_was_shown_is_shown_too(
-    secured: Table, fake: FakeRedis, password: str
-) -> None:
-    fake.on("CLIENT", act="wait", times=1)
-    guest = await secured.guest()
-    guest.say("PING")
-    await until("the login to hang", lambda: fake.asked("CLIENT") == 1)
-    rotate(secured, fake)
-    fake.release()
-    assert await guest.hear() == b"+PONG\r\n"
-    await until("the newer one to be in use", lambda: versions(secured) == {2: 1})
+# ---- what servers tell of themselves
 
 
 async def test_when_the_server_refuses_our_login_later_on_the_client_is_told_and_moved(
-    secured: Table, fake: FakeRedis
+    make_table: MakeTable, fake: FakeRedis, password: str
 ) -> None:
+    fake.user("app", password)
+    secured = make_table(password=password)
     asked: list[int | None] = []
     secured.store.attach("cache", "tests", asked.append, 0.1)
     guest = await secured.guest()
@@ -515,3 +369,22 @@ async def test_the_hub_of_an_upstream_that_was_replaced_is_closed_when_nobody_ne
 
 def test_a_line_is_one_of_two_kinds() -> None:
     assert {kind.__name__ for kind in ServerLine.__subclasses__()} == {"PrivateLine", "SharedLine"}
+
+
+async def test_a_server_that_cannot_be_reached_is_said_once_and_so_is_that_it_is_back(
+    make_table: MakeTable, told: Callable[[], str]
+) -> None:
+    with FakeRedis() as server:
+        port = server.port
+        server.refuse_connections()
+        table = make_table(port=port, wait=0.2)
+        for _ in range(2):
+            with pytest.raises(UpstreamError):
+                await table.hub.shared((2, 0))
+            with pytest.raises(UpstreamError):
+                await table.hub.private((2, 0))
+    assert told().count('"event":"upstream not reached"') == 1
+    assert '"reason":"connect_failed"' in told()
+    table.hub.reached()
+    table.hub.reached()
+    assert told().count('"event":"upstream reached again"') == 1

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 import pytest
 
 from ambassador.access.base import Principal
+from ambassador.errors import Reason
+from ambassador.net.relay import End
 from ambassador.protocols.redis.lanes import Asking
-from ambassador.protocols.redis.seat import Refusing, Seat
+from ambassador.protocols.redis.line import Refusing
+from ambassador.protocols.redis.seat import Seat
 from ambassador.protocols.redis.state import Pin
 from ambassador.wire.redis.commands import Code, Kind
 from ambassador.wire.redis.messages import request
@@ -166,3 +170,27 @@ def test_in_the_place_of_a_server_every_request_is_answered() -> None:
 def test_a_seat_by_itself_has_nobody_to_tell() -> None:
     assert Seat.pin_lost(None) is None  # type: ignore[arg-type, func-returns-value]  # it does nothing
     assert Seat.hear_again(None) is None  # type: ignore[arg-type, func-returns-value]  # nor does this
+
+
+async def test_a_client_that_leaves_in_the_moment_of_an_answer_leaves_no_connection_to_others(
+    table: Table, fake: FakeRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guest = await table.guest()
+    await guest.ask("WATCH k")
+    pin = guest.talk.pin
+    assert pin is not None
+    asked = pin.question
+
+    def overheard(*words: bytes | str | int) -> asyncio.Future[bytes | None]:
+        answer = asked(*words)
+        # Before whoever waits for it: the answer has come, and the client is gone before it is heard.
+        answer.add_done_callback(lambda _: guest.talk.finish(End(Reason.CLIENT_CLOSED, None, "client")))
+        return answer
+
+    monkeypatch.setattr(pin, "question", overheard)
+    guest.say("UNWATCH", "SELECT 5")
+    await guest.end()
+    await until("it to be closed", lambda: pin.gone)
+    other = await table.guest()
+    assert await other.ask("WATCH k", "SET k there", "UNWATCH", "GET k") == b"+OK\r\n" * 3 + b"$5\r\nthere\r\n"
+    assert fake.data.strings == {(0, b"k"): b"there"}

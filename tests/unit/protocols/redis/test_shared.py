@@ -163,3 +163,22 @@ async def test_what_was_half_answered_is_not_asked_again(make_table: MakeTable, 
     fake.lose_after(1)
     assert await guest.ask("GET a", "GET b") == NULL + LOST
     assert fake.asked("GET", "a") == 1
+
+
+async def test_who_was_moved_is_waited_for_where_its_replies_come_from_now(
+    table: Table, fake: FakeRedis, slow: Guest
+) -> None:
+    first = slow.talk.line
+    other = await table.guest()
+    fake.on("GET", "a", act="wait")
+    other.say("GET a")
+    await until("it to be asked elsewhere", lambda: fake.asked("GET", "a") == 1)
+    second = other.talk.line
+    assert isinstance(second, SharedLine)
+    assert second is not first
+    other.talk.pause()
+    assert second._slow == {other.talk}, "nothing more is taken from a server whose replies it does not take"
+    other.talk.resume()
+    slow.talk.resume()
+    fake.release()
+    assert (await other.hear(), await slow.hear()) == (NULL, NULL)

@@ -28,6 +28,12 @@ def policy(allow: str = "", deny: str = "", **options: Any) -> Policy:
 # Without any policy
 
 
+def test_a_debugger_of_scripts_is_refused_whatever_is_allowed() -> None:
+    for one in (Policy(), policy("SCRIPT|DEBUG"), policy("SCRIPT"), policy("@all")):
+        assert judge(one, "SCRIPT DEBUG YES") == refusal("script|debug")
+    assert judge(Policy(), "SCRIPT LOAD x") is None
+
+
 @pytest.mark.parametrize(
     ("line", "name"),
     [
@@ -404,3 +410,27 @@ def test_a_refusal_is_in_the_server_s_words(valkey: ValkeyServer) -> None:
         for line in ("CONFIG SET maxmemory 1", "get app:1", "STRLEN other"):
             said = rules.judge([word.encode() for word in line.split()], BUILT_IN, account.name)
             assert client.ask(*line.split()).error.text == said
+
+
+# Scripts, which could call what is denied
+
+
+@pytest.mark.parametrize("line", ["EVAL x 0", "EVALSHA x 0", "FCALL f 0", "eval_ro x 0"])
+def test_who_denies_commands_denies_scripts_unless_they_are_allowed(line: str) -> None:
+    name = line.split(maxsplit=1)[0].lower()
+    assert judge(policy(deny="FLUSHALL"), line) == refusal(name)
+    assert judge(policy(deny="@dangerous"), line) == refusal(name)
+    assert judge(policy(deny="FLUSHALL", scripts=True), line) is None
+    assert judge(policy(name, "FLUSHALL"), line) is None
+    assert judge(policy(deny=f"FLUSHALL {name}", scripts=True), line) == refusal(name)
+    assert judge(Policy(), line) is None
+
+
+@pytest.mark.parametrize("line", ["SCRIPT FLUSH", "SCRIPT LOAD x", "SCRIPT KILL", "MEMORY PURGE", "FUNCTION KILL"])
+def test_who_may_only_read_leaves_scripts_and_memory_as_they_are(line: str) -> None:
+    assert judge(policy(read_only=True), line) == refusal("|".join(line.lower().split()[:2]))
+
+
+def test_with_rules_for_keys_nothing_that_tells_of_keys_can_be_turned_on() -> None:
+    assert judge(policy(keys=["app:"]), "CONFIG SET notify-keyspace-events KEA") == NO_KEY
+    assert judge(policy("CONFIG|SET", keys=["app:"]), "CONFIG SET notify-keyspace-events KEA") is None

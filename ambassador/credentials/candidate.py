@@ -1,0 +1,60 @@
+"""Candidate: what a source showed, on its way to become current."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from ambassador.credentials.credential import Credential
+from ambassador.credentials.sources.base import Fetched, Lease, Source
+from ambassador.errors import CredentialError, Reason
+from ambassador.kit.clock import Clock
+
+
+@dataclass(slots=True)
+class Candidate:
+    """A value that is not current yet.
+
+    Args:
+        value: numbered once it is tried.
+        lease: what it came with.
+        again: in how many seconds the source expects to have another.
+        refusals: how often a trial refused it.
+    """
+
+    value: Credential
+    lease: Lease | None = None
+    again: float | None = None
+    refusals: int = 0
+
+
+async def fetch(name: str, source: Source, timeout: float) -> Fetched:
+    """What the source of the credential `name` shows.
+
+    Raises:
+        CredentialError: nothing, or not within `timeout` seconds.
+    """
+    try:
+        async with asyncio.timeout(timeout):
+            return await source.fetch()
+    except CredentialError:
+        raise
+    except TimeoutError:
+        failure = f"gave no answer within {timeout:g} s"
+    except Exception as error:  # noqa: BLE001 - a fault in a source, perhaps not ours, must not end its keeper
+        # Not even its text: who knows what a source quotes.
+        failure = f"failed with {type(error).__name__}"
+    # Raised out here so that the failure, which may hold what was fetched, is not carried along as its context.
+    raise CredentialError(Reason.SOURCE_FAILED, f"credential {name!r}: the source {failure}")
+
+
+def credential_of(name: str, fetched: Fetched, clock: Clock, version: int = 0) -> Credential:
+    """What a source gave, as a credential."""
+    return Credential(
+        name,
+        version,
+        fetched.fields,
+        not_before=clock.wall(),
+        not_after=fetched.not_after,
+        ends_at=None if fetched.lease is None else fetched.lease.term.ends_at,
+    )

@@ -1,0 +1,156 @@
+"""What can go wrong at a Vault, in one word, and in a sentence that holds no secret."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+from enum import StrEnum, unique
+from typing import Final
+
+import requests
+from hvac import exceptions
+from urllib3.exceptions import ProtocolError, ReadTimeoutError
+
+from ambassador.errors import CredentialError, Reason
+from ambassador.net.engine import explain
+from ambassador.telemetry.redaction import reveal_nothing
+
+LONGEST: Final = 200
+"""Characters of a Vault's own words that are passed on."""
+
+
+@unique
+class Kind(StrEnum):
+    """What kind of failure; the label `result` of the metrics. A closed list.
+
+    They follow a request on its way: there is something to log in with, the Vault is reached, it is trusted, it is
+    awake, it lets us, it has what we want, and says so in words we understand.
+    """
+
+    NOT_READY = "not_ready"
+    UNREACHABLE = "unreachable"
+    TLS = "tls"
+    TIMEOUT = "timeout"
+    SEALED = "sealed"
+    BUSY = "busy"
+    DENIED = "denied"
+    MISSING = "missing"
+    REJECTED = "rejected"
+    FAILED = "failed"
+    MALFORMED = "malformed"
+
+
+AWAY: Final = frozenset({Kind.UNREACHABLE, Kind.TLS, Kind.TIMEOUT, Kind.SEALED, Kind.BUSY})
+"""Kinds that say nothing of what was asked: another time the answer may be yes."""
+
+_BY_STATUS: Final = (
+    (exceptions.VaultNotInitialized, Kind.SEALED),
+    (exceptions.VaultDown, Kind.SEALED),
+    (exceptions.RateLimitExceeded, Kind.BUSY),
+    (exceptions.Forbidden, Kind.DENIED),
+    (exceptions.Unauthorized, Kind.DENIED),
+    (exceptions.InvalidPath, Kind.MISSING),
+    (exceptions.InvalidRequest, Kind.REJECTED),
+    (exceptions.UnsupportedOperation, Kind.REJECTED),
+    (exceptions.ParamValidationError, Kind.REJECTED),
+    (exceptions.VaultError, Kind.FAILED),
+)
+
+_WORDS: Final = {
+    Kind.SEALED: "is sealed, not initialised, or in maintenance",
+    Kind.BUSY: "has had too many requests of ours (its rate limit)",
+    Kind.DENIED: "denied it: no policy of our token allows this, or the token is no longer good",
+    Kind.MISSING: "has nothing there: check mount and path",
+    Kind.REJECTED: "refused the request",
+    Kind.FAILED: "failed at it",
+}
+
+_REFUSALS: Final = {Kind.DENIED, Kind.REJECTED}
+
+
+class VaultError(CredentialError):
+    """A request to a Vault failed.
+
+    Args:
+        vault: what the configuration calls it.
+        doing: what was asked of it: "read secret/app".
+    """
+
+    def __init__(self, kind: Kind, vault: str, doing: str, words: str) -> None:
+        super().__init__(Reason.SOURCE_FAILED, f"vault {vault!r}, to {doing}: {words}")
+        self.kind = kind
+        self.told = (vault, doing, words)
+
+    def says(self, *phrases: str) -> bool:
+        """Whether any of these phrases is in what the Vault answered."""
+        return any(phrase in self.told[2] for phrase in phrases)
+
+
+class TooLong(Exception):
+    """A whole answer took longer than it may, or is larger."""
+
+
+def malformed(vault: str, doing: str, what: str) -> VaultError:
+    """The answer lacks something, `what`."""
+    return VaultError(Kind.MALFORMED, vault, doing, f"its answer has no usable {what}")
+
+
+def explained(error: Exception, *, vault: str, address: str, doing: str, login: bool = False) -> VaultError:
+    """Our own error for what hvac or requests raised. It does not carry theirs along, which may quote what was sent.
+
+    Args:
+        login: it was no token that was denied, but what we showed to get one.
+    """
+    kind, words = _said(error, login=login) if isinstance(error, exceptions.VaultError) else _beneath(error)
+    return VaultError(kind, vault, doing, f"{address} {words}")
+
+
+def _said(error: exceptions.VaultError, *, login: bool) -> tuple[Kind, str]:
+    """What a Vault itself answered."""
+    kind = next(kind for type_, kind in _BY_STATUS if isinstance(error, type_))
+    words = "refused the login" if login and kind in _REFUSALS else _WORDS[kind]
+    return kind, words + _quoted(error)
+
+
+def _beneath(error: Exception) -> tuple[Kind, str]:
+    """What happened on the way."""
+    causes = list(_chain(error))
+    if (cut := next((cause for cause in causes if isinstance(cause, TooLong)), None)) is not None:
+        return Kind.TIMEOUT, str(cut)
+    if any(isinstance(cause, (requests.Timeout, ReadTimeoutError, TimeoutError)) for cause in causes):
+        return Kind.TIMEOUT, "gave no answer in time"
+    if (doubt := next((cause for cause in causes if isinstance(cause, ssl.SSLError)), None)) is not None:
+        return Kind.TLS, f"is not trusted: {explain(doubt)}"
+    if isinstance(error, (requests.ConnectionError, ProtocolError)):
+        words = "broke off its answer" if isinstance(error, ProtocolError) else "cannot be reached"
+        reason = next((cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror), None)
+        return Kind.UNREACHABLE, words + (f": {reason}" if reason else "")
+    if isinstance(error, requests.TooManyRedirects):
+        return Kind.FAILED, "leads to another address that is not taken"
+    return Kind.MALFORMED, "does not answer as a Vault does"
+
+
+def _quoted(error: exceptions.VaultError) -> str:
+    """The first of a Vault's own words, cut to length: they tell a wrong role from a wrong mount."""
+    told = error.errors
+    first = told[0] if isinstance(told, (list, tuple)) and told else told
+    if not isinstance(first, str) or not first.strip():
+        return ""
+    # Several lines, of which the first only counts the others: "1 error occurred:\n\t* permission denied\n\n".
+    lines = [line.strip(" \t*") for line in first.splitlines()]
+    text = "; ".join(line for line in lines if line and not line.endswith("occurred:"))
+    text = "".join(char if char.isprintable() else "?" for char in reveal_nothing(text))
+    return f": {text[:LONGEST]}" if text and text != "permission denied" else ""
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error and what lies beneath it, which requests and urllib3 keep as arguments and as `reason`."""
+    seen: set[int] = set()
+    waiting: list[object] = [error]
+    while waiting:
+        one = waiting.pop(0)
+        if not isinstance(one, BaseException) or id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield one
+        waiting += [getattr(one, "reason", None), one.__cause__, one.__context__, *one.args]

@@ -1,0 +1,134 @@
+"""VaultSource: what the sources that ask a Vault have in common."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import Any, Final
+
+from hvac.api import SystemBackend
+
+from ambassador.credentials.sources.base import Lease, LeaseLost, Source
+from ambassador.credentials.term import Care
+from ambassador.credentials.vault.answers import seconds
+from ambassador.credentials.vault.failure import Kind, VaultError, malformed
+from ambassador.credentials.vault.token import Token
+from ambassador.credentials.vault.vault import Operation, T, Vault, Vaults, Work
+from ambassador.errors import Reason
+from ambassador.kit.clock import Clock
+from ambassador.telemetry.logs import logger
+
+HINT: Final = (
+    'it is left to its end. Its policy needs `path "sys/leases/revoke" { capabilities = ["update"] }`, '
+    "or set revoke: false for this vault"
+)
+
+PACE: Final = (5, 1.0)
+PACE_OF_NEW: Final = (3, 5.0)
+"""How many fetches at once, and in how many seconds one more: of what is there, and of what is made for us."""
+
+GONE: Final = "lease not found"
+NO_LONGER: Final = ("max TTL", "not renewable")
+"""Words of a Vault that has no such lease; and of one that will not renew it."""
+
+_LOG = logger(__name__)
+
+
+class VaultSource(Source):
+    """A source that asks the Vault its options name.
+
+    Args:
+        vaults: those of the configuration.
+    """
+
+    def __init__(self, name: str, options: Any, vaults: Vaults) -> None:
+        super().__init__(name, options)
+        self.vault: Vault = vaults[options.vault]
+
+    @property
+    def pace(self) -> tuple[int, float] | None:
+        return PACE if not self.makes_new else PACE_OF_NEW
+
+    def error(self, kind: Kind, doing: str, words: str) -> VaultError:
+        """An error of this source's own."""
+        return VaultError(kind, self.vault.name, doing, words)
+
+
+class LeasingSource(VaultSource):
+    """One whose values come with leases, which end with the token that they were asked for with."""
+
+    def __init__(self, name: str, options: Any, vaults: Vaults) -> None:
+        super().__init__(name, options, vaults)
+        self._token: Token | None = None  # that the last lease came with
+
+    async def borrow(self, operation: Operation, doing: str, work: Work[T]) -> T:
+        """Ask for what comes with a lease; raises as `Vault.ask`."""
+        answer = await self.vault.ask(operation, doing, work)
+        self._token = self.vault.token
+        return answer
+
+    def changes(self, *, poll: float, debounce: float, clock: Clock) -> AsyncGenerator[None] | None:  # noqa: ARG002 - told at once, never polled
+        changed = asyncio.Event()
+        unsubscribe = self.vault.on_login(changed.set)
+
+        async def told() -> AsyncGenerator[None]:
+            try:
+                while True:
+                    await changed.wait()
+                    changed.clear()
+                    if self.vault.token is not self._token:  # else the login was for that lease's sake
+                        yield
+            finally:
+                unsubscribe()
+
+        return told()
+
+    def bounded(self, duration: float) -> float:
+        """How long a lease of `duration` seconds lasts: no longer than a token that will not be renewed."""
+        token = self.vault.token
+        if token is None or token.term.care is Care.RENEW:
+            return duration
+        return max(0.0, min(duration, token.term.ends_at - self.vault.clock.now()))
+
+    async def renew(self, lease: Lease) -> Lease | None:
+        doing = f"renew a lease of credential {self.name!r}"
+        increment = int(lease.term.first or lease.term.duration)
+        asked_at = self.vault.clock.now()
+        try:
+            answer = await self.vault.ask(
+                Operation.RENEW_LEASE,
+                doing,
+                lambda adapter: SystemBackend(adapter).renew_lease(lease.id, increment=increment),
+                insist=False,
+            )
+        except VaultError as error:
+            if error.kind is Kind.DENIED or error.says(*NO_LONGER):
+                return None
+            if not error.says(GONE):  # other refusals may be the database's
+                raise
+            problem = str(error)
+        else:
+            duration = seconds(answer.get("lease_duration")) if isinstance(answer, dict) else None
+            if duration is None:
+                raise malformed(self.vault.name, doing, "lease_duration")
+            return Lease(lease.id, lease.term.renewed(self.bounded(duration), asked_at))
+        raise LeaseLost(Reason.SOURCE_FAILED, problem)
+
+    async def revoke(self, lease: Lease) -> bool:
+        if not self.vault.settings.revoke:
+            return False
+        doing = f"revoke a lease of credential {self.name!r}"
+        try:
+            await self.vault.ask(
+                Operation.REVOKE_LEASE,
+                doing,
+                lambda adapter: SystemBackend(adapter).revoke_lease(lease.id),
+                insist=False,
+            )
+        except VaultError as error:
+            if error.kind is Kind.DENIED:
+                _LOG.warning("lease not revoked", credential=self.name, error=f"{error}; {HINT}")
+                return False
+            if not error.says(GONE):
+                raise
+        return True

@@ -1,0 +1,47 @@
+"""A token: what a login at a Vault gives us, and for how long."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, final
+
+from ambassador.credentials.secret import Secret
+from ambassador.credentials.term import Term
+from ambassador.credentials.vault.answers import seconds
+
+
+@final
+class Token:
+    """What a login gave us. Whoever holds on to it sees its term grow with each renewal.
+
+    Args:
+        secret: the token itself.
+        term: how long it is good.
+        ours: we logged in for it, so we revoke it in the end.
+    """
+
+    __slots__ = ("ours", "secret", "term")
+
+    def __init__(self, secret: Secret, term: Term, *, ours: bool) -> None:
+        self.secret = secret
+        self.term = term
+        self.ours = ours
+
+    def renew(self, ttl: float, now: float) -> None:
+        """Its next term has begun."""
+        self.term = self.term.renewed(ttl, now)
+
+
+def from_auth(auth: Mapping[str, Any], *, now: float, renews: bool, ours: bool) -> Token | None:
+    """The token in the `auth` block of a login's answer; None when it is not what a Vault says.
+
+    Args:
+        renews: whether it is for us to renew it.
+    """
+    secret, ttl = auth.get("client_token"), seconds(auth.get("lease_duration"))
+    # It becomes a header: nothing in it may end one.
+    if not isinstance(secret, str) or not secret or not secret.isascii() or not secret.isprintable() or ttl is None:
+        return None
+    # 0: it never ends (a root token).
+    term = Term(granted_at=now, duration=ttl or float("inf"), renewable=renews and auth.get("renewable") is True)
+    return Token(Secret(secret), term, ours=ours)
