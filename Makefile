@@ -38,8 +38,8 @@ pure: ## the tests of what is compiled, on its sources alone
 	$(ready) test
 	@$(pure)
 
-apart = .venv/bin/python -m pytest -n 2 --ignore tests/e2e
-whole = .venv/bin/python -m pytest tests/e2e
+apart = .venv/bin/python -m pytest -n 2 -m "not alone"
+whole = .venv/bin/python -m pytest tests/e2e -m alone
 # What is not compiled is the same on either loop as in the runs before.
 pure = AMBASSADOR_PURE=1 AMBASSADOR_LOOP=uvloop .venv/bin/python -m pytest -n 2 $(addprefix tests/unit/,net protocols/postgres \
 	$(addprefix protocols/redis/test_,client.py lanes.py line.py owing.py shared.py) proxy telemetry wire) $(ARGS)

@@ -19,7 +19,7 @@ from tests.support.sentinels import Sentinels
 from tests.support.valkey import ValkeyServer, ValkeyServers, program
 from tests.support.valkey_cluster import ValkeyCluster
 
-pytest_plugins = ["tests.support.nonempty", "tests.support.telltale"]
+pytest_plugins = ["tests.support.figures", "tests.support.nonempty", "tests.support.telltale"]
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,8 +20,6 @@ from tests.support.leaks import SHARED_CHILDREN
 LONG = os.environ.get("AMBASSADOR_LONG", "") not in {"", "0"}
 """Whether the tests take the times and sizes that a release is judged by, rather than those of every day."""
 
-Figure = Callable[[str], None]
-
 
 @pytest.fixture(scope="session")
 def long() -> bool:
@@ -29,25 +27,12 @@ def long() -> bool:
     return LONG
 
 
-FIGURES = pytest.StashKey[list[str]]()
-
-
-@pytest.fixture
-def figure(request: pytest.FixtureRequest) -> Figure:
-    """Takes a line for the end of the run: what was measured."""
-
-    def note(text: str) -> None:
-        request.config.stash.setdefault(FIGURES, []).append(f"{request.node.name}: {text}")
-
-    return note
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Show what was measured."""
-    if lines := config.stash.get(FIGURES, []):
-        terminalreporter.section("measured end to end")
-        for line in lines:
-            terminalreporter.write_line(line)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what weighs the whole daemon under load; what only waits for leases to end does not mind company."""
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(here) and not item.path.is_relative_to(here / "vault"):
+            item.add_marker("alone")
 
 
 @pytest.fixture(scope="session")
