@@ -118,7 +118,7 @@ class Leases:
                     group.create_task(self._revoke(held), name=f"revocation of a lease of {held.name}")
         except TimeoutError:
             _LOG.warning("leases not revoked", error=f"it took more than {timeout:g} s")
-        return sum(held.stage not in ENDED for held in everything)
+        return sum(held.stage is not Stage.REVOKED and not held.lost for held in everything)
 
     # ---- the end of one
 

@@ -225,15 +225,16 @@ class Daemon:
             self._enter(State.LEAVING)
             await self._wait(self._skip_delay, drain.delay)
         self._enter(State.DRAINING)
+        until = self.clock.now() + drain.timeout
         cut = await self.running.drain(drain.timeout, self._hurry)
         if cut:
             _log.warning("sessions cut", sessions=cut)
-        await self._stop()
+        await self._stop(until - self.clock.now())
         self._enter(State.STOPPED)
 
-    async def _stop(self) -> None:
-        """End everything, the admin server last."""
-        await self.running.stop()
+    async def _stop(self, left: float = 0.0) -> None:
+        """End everything, the admin server last; `left` are the seconds until the drain's deadline."""
+        await self.running.stop(max(LAST_MOMENTS, left))
         await self._tasks.stop(LAST_MOMENTS)
         if self._admin is not None:
             await self._admin.stop(LAST_MOMENTS)

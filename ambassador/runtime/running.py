@@ -31,9 +31,6 @@ if TYPE_CHECKING:
 
 _log = logs.logger(__name__)
 
-REVOCATION = 5.0
-"""Seconds that Vaults have, when we leave, to take back what they granted."""
-
 LAST_MOMENTS = 2.0
 """Seconds that whatever is being ended has to end."""
 
@@ -108,8 +105,8 @@ class Running:
             await asyncio.wait({emptied}, timeout=LAST_MOMENTS)
         return cut
 
-    async def stop(self) -> None:
-        """End everything now."""
+    async def stop(self, revocation: float = LAST_MOMENTS) -> None:
+        """End everything now; Vaults have `revocation` seconds to take back what they granted."""
         for listener in self.everyone:
             await listener.stop(LAST_MOMENTS)
         _close(self._sockets.values())
@@ -118,7 +115,7 @@ class Running:
             await protocol_class(protocol).stop_shared(shared)
         for task in self._keepers.values():
             await _cancel(task)
-        await self._give_back()
+        await self._give_back(revocation)
         if self._commons.current is not None:
             await self._part(None, self._commons.current)
         await self._tasks.stop(LAST_MOMENTS)
@@ -215,11 +212,11 @@ class Running:
         await _cancel(self._vaults.pop(vault))
         await vault.close(LAST_MOMENTS)
 
-    async def _give_back(self) -> None:
+    async def _give_back(self, timeout: float) -> None:
         """Revoke what Vaults granted: the leases, then the tokens they came with."""
-        left = await self._commons.leases.close(REVOCATION)
+        left = await self._commons.leases.close(timeout)
         if left:
-            _log.warning("leases left to their end", leases=left)
+            _log.info("leases left to their end", leases=left)
         for task in self._vaults.values():
             await _cancel(task)
         await asyncio.gather(*(vault.close(LAST_MOMENTS) for vault in self._vaults))
