@@ -23,6 +23,9 @@ from ambassador.kit.tasks import Tasks
 from ambassador.telemetry.logs import logger
 from ambassador.telemetry.metrics import CredentialMetrics
 
+SOON: Final = 5.0
+"""Seconds that users of a lease have which was taken from us, or which a server has refused."""
+
 FIRST_RETRY: Final = 1.0
 LONGEST_RETRY: Final = 30.0
 """Seconds between two tries to revoke."""
@@ -69,9 +72,9 @@ class Leases:
         """Count a lease that was granted, whatever becomes of it."""
         self._metrics(name).leases["issued"] += 1
 
-    def adopted(self, name: str, version: int, lease: Lease | None, source: Source) -> None:
-        """A value has become current; the one before is seen to its end."""
-        self.retire(name)
+    def adopted(self, name: str, version: int, lease: Lease | None, source: Source, *, refused: bool = False) -> None:
+        """A value has become current; the one before is seen to its end, soon where a server has `refused` it."""
+        self.retire(name, soon=refused)
         if lease is not None:
             self._current[name] = Held(name, version, lease, source)
 
@@ -86,13 +89,13 @@ class Leases:
             held.lost = True
             self._metrics(name).leases["lost"] += 1
 
-    def retire(self, name: str) -> None:
+    def retire(self, name: str, *, soon: bool = False) -> None:
         """The current lease has a successor, or its credential is no longer in the configuration."""
         held = self._current.pop(name, None)
         if held is None:
             return
-        if held.lost:
-            left = life.margin(held.lease.term.duration)
+        if held.lost or soon:
+            left = min(SOON, life.margin(held.lease.term.duration))
             held.lease = replace(held.lease, term=Term(self._clock.now(), left, renewable=False))
         self._see_off(held)
 

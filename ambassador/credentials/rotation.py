@@ -105,6 +105,7 @@ class Keeper:
         self._refused_at = float("-inf")
         self._looked_at = float("-inf")
         self._retry_at: float | None = None
+        self._left_alone = float("-inf")  # until when a source that failed is
         self._again_at: float | None = None  # when the source expects to have another value
         self._candidate: Candidate | None = None  # tried, and not accepted
         self._complaint: str | None = None
@@ -176,7 +177,8 @@ class Keeper:
             await self._tasks.first(self._stirred.wait(), nap, name=f"pause of credential {self.name}")
         rest = self._looked_at + self._settings.min_interval - self._clock.now()
         if self._pace is not None:
-            rest = max(rest, self._pace.wait())
+            # A Vault that fails is left alone for a while, whoever asks.
+            rest = max(rest, self._pace.wait(), self._left_alone - self._clock.now())
         if rest > 0:
             await self._clock.sleep(rest)
 
@@ -353,7 +355,8 @@ class Keeper:
         new, before = candidate.value, self._store.current(self.name)
         self._candidate = None
         self._store.put(new)
-        self._leases.adopted(self.name, new.version, candidate.lease, self._source)
+        refused = before is not None and self._refused == before.version
+        self._leases.adopted(self.name, new.version, candidate.lease, self._source, refused=refused)
         self._all_is_well(new)
         event = "credential loaded" if before is None else "credential rotated"
         _LOG.info(event, credential=self.name, version=new.version, user=new.username, trial=trial)
@@ -374,6 +377,7 @@ class Keeper:
         """The newest answer of the source is of no use; say so once, and look again later."""
         self._count(outcome)
         self._retry_at = self._clock.now() + min(self._backoff.next(), self._longest_wait())
+        self._left_alone = self._retry_at if outcome is Outcome.SOURCE_FAILED else float("-inf")
         self._store.note(self.name, text)
         if text == self._complaint:
             _LOG.debug(event, credential=self.name, reason=outcome, error=text)

@@ -111,6 +111,8 @@ def build(commons: Commons, config: Config, before: World | None = None) -> Worl
         old = None if before is None else before.vaults.get(name)
         kept = old if old is not None and old.settings == vault else None
         world.vaults[name] = kept or make_vault(name, vault, commons.metrics, commons.clock)
+        if old is not None and kept is None:
+            world.vaults[name].inherit(old)
     for name, credential in config.credentials.items():
         world.keepers[name] = _keeper(commons, name, credential, world, before)
     world.certificates = _certificates(commons, world)

@@ -28,10 +28,11 @@ def long() -> bool:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what weighs the whole daemon under load; what only waits for leases to end does not mind company."""
+    """Mark what weighs the whole daemon under load; what mostly waits does not mind company."""
     here = Path(__file__).parent
     for item in items:
-        if item.path.is_relative_to(here) and not item.path.is_relative_to(here / "vault"):
+        waits = item.path.is_relative_to(here / "vault") and item.path.name not in {"test_lease.py", "test_trouble.py"}
+        if item.path.is_relative_to(here) and not waits:
             item.add_marker("alone")
 
 

@@ -17,8 +17,8 @@ from ambassador.credentials.sources.base import Fetched, Lease
 from ambassador.credentials.term import Term
 from ambassador.credentials.vault.answers import block, seconds, text
 from ambassador.credentials.vault.failure import malformed
+from ambassador.credentials.vault.operation import Operation
 from ambassador.credentials.vault.source import LeasingSource
-from ambassador.credentials.vault.vault import Operation
 from ambassador.kit.clock import Clock
 
 LATE: Final = 1.0

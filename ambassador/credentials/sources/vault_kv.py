@@ -17,8 +17,8 @@ from ambassador.credentials.credential import KNOWN_FIELDS
 from ambassador.credentials.sources.base import Fetched
 from ambassador.credentials.vault.answers import block
 from ambassador.credentials.vault.failure import Kind, malformed
+from ambassador.credentials.vault.operation import Operation
 from ambassador.credentials.vault.source import VaultSource
-from ambassador.credentials.vault.vault import Operation
 
 FieldName = Annotated[str, Field(min_length=1, max_length=128), Shown()]
 

@@ -17,8 +17,8 @@ from ambassador.credentials.credential import AUTHORITIES, CERTIFICATE, KEY
 from ambassador.credentials.sources.base import Fetched
 from ambassador.credentials.vault.answers import block, moment, text
 from ambassador.credentials.vault.failure import malformed
+from ambassador.credentials.vault.operation import Operation
 from ambassador.credentials.vault.source import VaultSource
-from ambassador.credentials.vault.vault import Operation
 
 NameOf = Annotated[str, Field(min_length=1, max_length=253), Shown()]
 

@@ -60,7 +60,7 @@ _WORDS: Final = {
     Kind.SEALED: "is sealed, not initialised, or in maintenance",
     Kind.BUSY: "has had too many requests of ours (its rate limit)",
     Kind.DENIED: "denied it: no policy of our token allows this, or the token is no longer good",
-    Kind.MISSING: "has nothing there: check mount and path",
+    Kind.MISSING: "has nothing there: check mount, path (without data/) and version",
     Kind.REJECTED: "refused the request",
     Kind.FAILED: "failed at it",
 }

@@ -14,7 +14,7 @@ from __future__ import annotations
 from http.cookiejar import DefaultCookiePolicy
 from io import BytesIO
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import requests
 from hvac.adapters import JSONAdapter
@@ -67,9 +67,11 @@ class Http:
 class _Session(requests.Session):
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         target: str | None = super().get_redirect_target(resp)
-        # A target without a scheme stays where it is.
-        if target is not None and urlsplit(resp.url).scheme == "https" and urlsplit(target).scheme not in {"", "https"}:
-            raise requests.TooManyRedirects("to an address that is not encrypted")
+        if target is not None:
+            here, there = urlsplit(resp.url), urlsplit(urljoin(resp.url, target))
+            # What is shown goes along. In the clear it stays on the way that the operator has allowed.
+            if there.scheme != "https" and (there.scheme, there.netloc) != (here.scheme, here.netloc):
+                raise requests.TooManyRedirects("to an address that is not encrypted")
         return target
 
 

@@ -9,11 +9,12 @@ from typing import Any, Final
 from hvac.api import SystemBackend
 
 from ambassador.credentials.sources.base import Lease, LeaseLost, Source
-from ambassador.credentials.term import Care
-from ambassador.credentials.vault.answers import seconds
+from ambassador.credentials.term import Care, Term
+from ambassador.credentials.vault.answers import seconds, text
 from ambassador.credentials.vault.failure import Kind, VaultError, malformed
+from ambassador.credentials.vault.operation import Operation
 from ambassador.credentials.vault.token import Token
-from ambassador.credentials.vault.vault import Operation, T, Vault, Vaults, Work
+from ambassador.credentials.vault.vault import T, Vault, Vaults, Work
 from ambassador.errors import Reason
 from ambassador.kit.clock import Clock
 from ambassador.telemetry.logs import logger
@@ -63,9 +64,21 @@ class LeasingSource(VaultSource):
 
     async def borrow(self, operation: Operation, doing: str, work: Work[T]) -> T:
         """Ask for what comes with a lease; raises as `Vault.ask`."""
-        answer = await self.vault.ask(operation, doing, work)
+        answer: T = await self.vault.ask(operation, doing, work, late=self._too_late)
         self._token = self.vault.token
         return answer
+
+    def _too_late(self, answer: Any) -> None:
+        """It was lent although nobody waits for it any more: it goes back, and is not left to its end."""
+        lease_id = text(answer, "lease_id") if isinstance(answer, dict) else None
+        if lease_id is not None:
+            self.vault.give_back(self._return(Lease(lease_id, Term(self.vault.clock.now(), 0.0, renewable=False))))
+
+    async def _return(self, lease: Lease) -> None:
+        try:
+            await self.revoke(lease)
+        except VaultError as error:
+            _LOG.warning("lease not revoked", credential=self.name, error=str(error))
 
     def changes(self, *, poll: float, debounce: float, clock: Clock) -> AsyncGenerator[None] | None:  # noqa: ARG002 - told at once, never polled
         changed = asyncio.Event()

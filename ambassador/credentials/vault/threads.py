@@ -15,7 +15,7 @@ Result = TypeVar("Result")
 
 
 class Threads:
-    """At most `limit` calls at once; the others wait for their turn, within their own deadlines.
+    """At most `limit` calls at once; the others wait for their turn.
 
     A call that is given up goes on until it ends by itself, and holds its place until then.
     """
@@ -23,37 +23,57 @@ class Threads:
     def __init__(self, name: str, limit: int) -> None:
         self._name = name
         self._places = asyncio.Semaphore(limit)
+        self._under_way = 0
+        self._quiet = asyncio.Event()
+        self._quiet.set()
 
-    async def run(self, work: Callable[[], Result], timeout: float) -> Result:
+    async def run(
+        self, work: Callable[[], Result], timeout: float, late: Callable[[Result], None] | None = None
+    ) -> Result:
         """What `work` returns or raises.
 
+        Args:
+            timeout: seconds that it may take, and that the wait for its turn may.
+            late: is given the result if it comes when nobody waits for it any more.
+
         Raises:
-            TimeoutError: it has not ended within `timeout` seconds, the wait for its turn included.
+            TimeoutError: it has not begun in time, or has not ended.
         """
         async with asyncio.timeout(timeout):
             await self._places.acquire()
-            loop = asyncio.get_running_loop()
-            done: asyncio.Future[Result] = loop.create_future()
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[Result] = loop.create_future()
+        self._under_way += 1
+        self._quiet.clear()
 
-            def tell(result: Result | None, error: BaseException | None) -> None:
-                self._places.release()
-                if done.done():
-                    return
+        def tell(result: Result | None, error: BaseException | None) -> None:
+            self._places.release()
+            self._under_way -= 1
+            if not self._under_way:
+                self._quiet.set()
+            if not done.done():
                 if error is not None:
                     done.set_exception(error)
                 else:
                     done.set_result(result)  # type: ignore[arg-type]  # without an error there is a result
+            elif error is None and late is not None:
+                late(result)  # type: ignore[arg-type]  # as above
 
-            def act() -> None:
-                result, failure = None, None
-                try:
-                    result = work()
-                except BaseException as error:  # noqa: BLE001 - handed to whoever waits for it
-                    failure = error
-                try:
-                    loop.call_soon_threadsafe(tell, result, failure)
-                except RuntimeError:
-                    return  # the loop is closed, and nobody waits any more
+        def act() -> None:
+            result, failure = None, None
+            try:
+                result = work()
+            except BaseException as error:  # noqa: BLE001 - handed to whoever waits for it
+                failure = error
+            try:
+                loop.call_soon_threadsafe(tell, result, failure)
+            except RuntimeError:
+                return  # the loop is closed, and nobody waits any more
 
-            threading.Thread(target=act, name=self._name, daemon=True).start()
+        threading.Thread(target=act, name=self._name, daemon=True).start()
+        async with asyncio.timeout(timeout):
             return await done
+
+    async def quiet(self) -> None:
+        """Wait until no call is under way."""
+        await self._quiet.wait()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, final
 
+from hvac.adapters import JSONAdapter
+
 from ambassador.credentials.secret import Secret
 from ambassador.credentials.term import Term
 from ambassador.credentials.vault.answers import seconds
@@ -27,6 +29,11 @@ class Token:
         self.term = term
         self.ours = ours
 
+    @property
+    def lifetime(self) -> str:
+        """Its term in words, for the log."""
+        return "endless" if self.term.duration == float("inf") else f"{self.term.duration:g} s"
+
     def renew(self, ttl: float, now: float) -> None:
         """Its next term has begun."""
         self.term = self.term.renewed(ttl, now)
@@ -45,3 +52,13 @@ def from_auth(auth: Mapping[str, Any], *, now: float, renews: bool, ours: bool) 
     # 0: it never ends (a root token).
     term = Term(granted_at=now, duration=ttl or float("inf"), renewable=renews and auth.get("renewable") is True)
     return Token(Secret(secret), term, ours=ours)
+
+
+def renew_self(adapter: JSONAdapter) -> Any:
+    """Ask for the next term of the token that is shown."""
+    return adapter.post("/v1/auth/token/renew-self", json={})
+
+
+def revoke_self(adapter: JSONAdapter) -> Any:
+    """Have the token that is shown forgotten, and all that came with it."""
+    return adapter.post("/v1/auth/token/revoke-self", json={})

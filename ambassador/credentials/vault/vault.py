@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import aclosing
-from enum import StrEnum, unique
 from typing import Any, Final, TypeVar
 
 from hvac.adapters import JSONAdapter
@@ -24,8 +23,9 @@ from ambassador.credentials.vault.answers import block, seconds
 from ambassador.credentials.vault.failure import AWAY, Kind, VaultError, explained, malformed
 from ambassador.credentials.vault.http import Http
 from ambassador.credentials.vault.logins.base import NotReady, VaultLogin
+from ambassador.credentials.vault.operation import Operation
 from ambassador.credentials.vault.threads import Threads
-from ambassador.credentials.vault.token import Token, from_auth
+from ambassador.credentials.vault.token import Token, from_auth, renew_self, revoke_self
 from ambassador.errors import CredentialError
 from ambassador.kit.backoff import Backoff
 from ambassador.kit.clock import Clock, ticks
@@ -36,6 +36,7 @@ from ambassador.telemetry.metrics import VaultMetrics
 
 T = TypeVar("T")
 Work = Callable[[JSONAdapter], T]
+Late = Callable[[T], None]
 
 THREADS: Final = 4
 """Requests to one Vault at a time."""
@@ -50,6 +51,11 @@ FIRST_RETRY: Final = 0.5
 LONGEST_RETRY: Final = 30.0
 """Seconds between two logins that fail."""
 
+FIRST_REFUSAL: Final = 60.0
+LONGEST_REFUSAL: Final = 300.0
+"""Seconds between two logins that are refused where a Vault locks out who tries too often, unless what is shown has
+changed."""
+
 FIRST_DOUBT: Final = 5.0
 LONGEST_DOUBT: Final = 300.0
 """Seconds between two logins that are made because a request was denied: where a policy is missing, none helps."""
@@ -59,20 +65,6 @@ FILE_DEBOUNCE: Final = 0.25
 """Seconds: how often the file with a token is looked at without being told, and how long a change must rest."""
 
 _LOG = logger(__name__)
-
-
-@unique
-class Operation(StrEnum):
-    """What is asked of a Vault; the label `operation` of the metrics. A closed list."""
-
-    LOGIN = "login"
-    RENEW_TOKEN = "renew_token"  # noqa: S105 - a word, as those below
-    REVOKE_TOKEN = "revoke_token"  # noqa: S105
-    READ_SECRET = "read_secret"  # noqa: S105
-    READ_DATABASE = "read_database"
-    ISSUE_CERTIFICATE = "issue_certificate"
-    RENEW_LEASE = "renew_lease"
-    REVOKE_LEASE = "revoke_lease"
 
 
 class Vault:
@@ -115,11 +107,18 @@ class Vault:
         self._failure: VaultError | None = None  # of the last login
         self._retry_at = float("-inf")
         self._backoff = Backoff(FIRST_RETRY, LONGEST_RETRY, floor=FIRST_RETRY / 2, rng=rng)
+        self._refusals = Backoff(FIRST_REFUSAL, LONGEST_REFUSAL, floor=FIRST_REFUSAL, rng=rng)
+        self._shown: tuple[object, ...] = ()  # stamps of the files of the login that failed
         self._doubt_at = float("-inf")
         self._doubts = Backoff(FIRST_DOUBT, LONGEST_DOUBT, floor=FIRST_DOUBT, rng=rng)
         self._share = SHARE * rng.uniform(0.9, 1.0)
         self._another = asyncio.Event()  # there is another token
         self._listeners: list[Callable[[], None]] = []
+        self._givings: set[asyncio.Task[Any]] = set()
+
+    def inherit(self, before: Vault) -> None:
+        """Take the place of `before`, which a reload takes out."""
+        self._login.inherit(before._login)
 
     def describe(self) -> str:
         """Where it is and as whom we log in, for the status."""
@@ -140,11 +139,14 @@ class Vault:
 
     # ---- asking
 
-    async def ask(self, operation: Operation, doing: str, work: Work[T], *, insist: bool = True) -> T:
+    async def ask(
+        self, operation: Operation, doing: str, work: Work[T], *, insist: bool = True, late: Late[T] | None = None
+    ) -> T:
         """What `work` returns, given hvac's adapter with our token. It runs in a thread, and may be cancelled here.
 
         Args:
             doing: for errors, what it is to do: "read secret/app".
+            late: is given what comes when nobody waits for it any more.
             insist: where it is denied, log in anew and try once more. Not for what another token does not help.
 
         Raises:
@@ -152,7 +154,7 @@ class Vault:
         """
         token = await self._usable()
         try:
-            return await self._with(token, operation, doing, work)
+            return await self._with(token, operation, doing, work, late)
         except VaultError as error:
             if error.kind is not Kind.DENIED or not insist:
                 raise
@@ -166,13 +168,15 @@ class Vault:
         """
         await self._usable()
 
-    async def _with(self, token: Token, operation: Operation, doing: str, work: Work[T]) -> T:
-        return await self._try(operation, doing, lambda: work(self._http.adapter(token.secret.reveal())))
+    async def _with(
+        self, token: Token, operation: Operation, doing: str, work: Work[T], late: Late[T] | None = None
+    ) -> T:
+        return await self._try(operation, doing, lambda: work(self._http.adapter(token.secret.reveal())), late)
 
-    async def _try(self, operation: Operation, doing: str, act: Callable[[], T]) -> T:
+    async def _try(self, operation: Operation, doing: str, act: Callable[[], T], late: Late[T] | None = None) -> T:
         started, result = ticks(), "cancelled"
         try:
-            found = await self._threads.run(act, self.settings.timeout + GRACE)
+            found = await self._threads.run(act, self.settings.timeout + GRACE, late)
             result = "ok"
         except Exception as error:  # noqa: BLE001 - whatever hvac and what is beneath it raise
             failure = self._understood(error, operation, doing)
@@ -208,17 +212,30 @@ class Vault:
 
     async def close(self, timeout: float) -> None:
         """Revoke the token if it is ours and we are to, within `timeout` seconds; forget it in any case."""
+        # What is under way may lend something that is to be given back.
+        await self._tasks.first(self._settled(), self.clock.sleep(timeout), name=f"last requests to vault {self.name}")
         token, self.token = self.token, None
         if token is not None:
             await self._revoke(token, timeout)
+        await self._tasks.stop(timeout=1.0)
         self._http.close()
+
+    async def _settled(self) -> None:
+        await self._threads.quiet()
+        await asyncio.gather(*self._givings)
+
+    def give_back(self, giving: Coroutine[Any, Any, Any]) -> None:
+        """Have something given back that came too late for whoever asked for it."""
+        task = self._tasks.start(giving, name=f"late answer of vault {self.name}")
+        self._givings.add(task)
+        task.add_done_callback(self._givings.discard)
 
     async def _revoke(self, token: Token, timeout: float) -> None:
         if not token.ours or not self.settings.revoke:
             return
         try:
             async with asyncio.timeout(timeout):
-                await self._with(token, Operation.REVOKE_TOKEN, "revoke our token", _revoke_self)
+                await self._with(token, Operation.REVOKE_TOKEN, "revoke our token", revoke_self)
         except (CredentialError, TimeoutError) as error:
             _LOG.warning("vault token not revoked", vault=self.name, error=str(error) or "it took too long")
 
@@ -268,16 +285,19 @@ class Vault:
         Raises:
             VaultError: it failed, or failed a moment ago.
         """
-        if self._failure is not None and self.clock.now() < self._retry_at:
+        shown = self._login.stamp()
+        if self._failure is not None and self.clock.now() < self._retry_at and shown == self._shown:
             raise VaultError(self._failure.kind, *self._failure.told)
         doing, asked_at = f"log in ({self._login.describe()})", self.clock.now()
         try:
             answer = await self._try(Operation.LOGIN, doing, lambda: self._login.log_in(self._http))
             token = self._token_in(answer, doing, asked_at)
         except VaultError as error:
+            self._shown = shown
             self._failed(error)
             raise
         self._backoff.reset()
+        self._refusals.reset()
         if self._failure is not None:
             _LOG.info("vault login recovered", vault=self.name)
         self._failure = None
@@ -293,7 +313,8 @@ class Vault:
 
     def _failed(self, error: VaultError) -> None:
         before, self._failure = self._failure, error
-        self._retry_at = self.clock.now() + self._backoff.next()
+        refused = self._login.locks and error.kind in {Kind.DENIED, Kind.REJECTED}
+        self._retry_at = self.clock.now() + (self._refusals if refused else self._backoff).next()
         if before is None or str(before) != str(error):
             _LOG.warning("vault login failed", vault=self.name, error=str(error), reason=error.kind)
 
@@ -306,7 +327,7 @@ class Vault:
         self.token = token
         self._note()
         self._another.set()
-        _LOG.info("vault login", vault=self.name, login=self._login.describe(), lifetime=_lifetime(token))
+        _LOG.info("vault login", vault=self.name, login=self._login.describe(), lifetime=token.lifetime)
         if before is not None:
             for callback in tuple(self._listeners):
                 callback()
@@ -346,7 +367,7 @@ class Vault:
     async def _renew(self, token: Token) -> None:
         asked_at = self.clock.now()
         try:
-            answer = await self._with(token, Operation.RENEW_TOKEN, "renew our token", _renew_self)
+            answer = await self._with(token, Operation.RENEW_TOKEN, "renew our token", renew_self)
         except VaultError as error:
             if error.kind in AWAY:
                 raise
@@ -358,7 +379,7 @@ class Vault:
             raise malformed(self.name, "renew our token", "lease_duration")
         token.renew(ttl, asked_at)
         self._note()
-        _LOG.debug("vault token renewed", vault=self.name, lifetime=_lifetime(token))
+        _LOG.debug("vault token renewed", vault=self.name, lifetime=token.lifetime)
 
     async def _follow(self, path: Any) -> None:
         async with aclosing(watch({path}, poll=FILE_POLL, debounce=FILE_DEBOUNCE, clock=self.clock)) as changes:
@@ -368,18 +389,6 @@ class Vault:
                     await self._log_in(self.token)
                 except VaultError:
                     continue  # said in `_failed`; the token we have serves as long as it can
-
-
-def _renew_self(adapter: JSONAdapter) -> Any:
-    return adapter.post("/v1/auth/token/renew-self", json={})
-
-
-def _revoke_self(adapter: JSONAdapter) -> Any:
-    return adapter.post("/v1/auth/token/revoke-self", json={})
-
-
-def _lifetime(token: Token) -> str:
-    return "endless" if token.term.duration == float("inf") else f"{token.term.duration:g} s"
 
 
 Vaults = Mapping[str, Vault]

@@ -39,7 +39,7 @@ class Times:
 @pytest.fixture
 def times(long: bool) -> Times:
     """Several leases one after the other, whatever there is time for."""
-    return Times(10, 25, 120) if long else Times(3, 6, 8)
+    return Times(10, 25, 120) if long else Times(4, 9, 10)
 
 
 @pytest.mark.slow

@@ -216,6 +216,17 @@ async def test_a_lost_one_is_not_revoked_but_its_users_must_go_soon(world: World
     assert (world.source.asked, world.events) == (0, {"lost": 1, "lapsed": 1})
 
 
+async def test_one_that_a_server_has_refused_is_left_soon_and_given_back(world: World) -> None:
+    world.adopt(1, world.lease(seconds=3600.0))
+    world.store.taken("db", 1)
+    world.leases.adopted("db", 2, world.lease("two"), world.source, refused=True)
+    await world.clock.advance(3.5)
+    assert world.told == [(1, False)], "not only when its term is nearly over"
+    world.store.left("db", 1)
+    await world.clock.advance(1)
+    assert world.source.revoked == ["one"]
+
+
 async def test_a_lost_one_that_nobody_uses_is_over(world: World) -> None:
     world.adopt(1, world.lease())
     world.leases.lost("db")

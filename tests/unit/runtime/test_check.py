@@ -216,8 +216,8 @@ async def test_nothing_to_log_in_with_is_found_so(vault: FakeVault, monkeypatch:
     ("denied", "options", "words"),
     [
         ("secret", {}, "no policy of our token allows this"),
-        (None, {"path": "nothing"}, "has nothing there: check mount and path"),
-        (None, {"mount": "nowhere"}, "has nothing there: check mount and path"),
+        (None, {"path": "nothing"}, "has nothing there: check mount, path (without data/) and version"),
+        (None, {"mount": "nowhere"}, "has nothing there: check mount, path (without data/) and version"),
         (None, {"fields": {"password": "pass"}}, "the secret has no key 'pass'"),
         (None, {}, "there is no password"),
     ],

@@ -34,7 +34,7 @@ class AppRoleOptions(Model):
 
     wrapped: bool = False
     """Whether what is there is a wrapping token (`-wrap-ttl`). It is unwrapped once, and the secret id kept in memory
-    for later logins, until there is another one."""
+    for later logins, also through reloads, until there is another one. `check --connect` uses it up."""
 
     mount: VaultPath = "approle"
     """Where the auth method is mounted."""
@@ -53,10 +53,9 @@ class AppRoleLogin(VaultLogin):
 
     Options: ClassVar[type[Model]] = AppRoleOptions
     options: AppRoleOptions
+    locks = True
 
-    def __init__(self, options: Any) -> None:
-        super().__init__(options)
-        self._unwrapped: tuple[Secret, Secret] | None = None  # the wrapping token, and what was in it
+    kept: tuple[Secret, Secret] | None  # the wrapping token, and what was in it
 
     def log_in(self, http: Http) -> Any:
         options = self.options
@@ -70,8 +69,8 @@ class AppRoleLogin(VaultLogin):
         return f"approle at {self.options.mount}"
 
     def _in(self, wrapping: Secret, http: Http) -> Secret:
-        if self._unwrapped is not None and self._unwrapped[0] == wrapping:
-            return self._unwrapped[1]
+        if self.kept is not None and self.kept[0] == wrapping:
+            return self.kept[1]
         # Somebody who took the wrapping token and put another in its place could log us in as whom he likes.
         asked = http.adapter(None).post("/v1/sys/wrapping/lookup", json={"token": shown(wrapping)})
         made_at = text(block(asked, "data") or {}, "creation_path") or ""
@@ -81,5 +80,5 @@ class AppRoleLogin(VaultLogin):
         secret_id = text(block(answer, "data") or {}, "secret_id")
         if secret_id is None:
             raise NotReady("what was unwrapped is no secret id")
-        self._unwrapped = (wrapping, Secret(secret_id))
-        return self._unwrapped[1]
+        self.kept = (wrapping, Secret(secret_id))
+        return self.kept[1]

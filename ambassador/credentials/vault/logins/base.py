@@ -37,8 +37,12 @@ class VaultLogin(ABC):
     ours: ClassVar[bool] = True
     """Whether the token exists for us alone, so that we revoke it when we leave."""
 
+    locks: ClassVar[bool] = False
+    """Whether a Vault locks out who tries it in vain too often: by default after five times, for 15 minutes."""
+
     def __init__(self, options: Any) -> None:
         self.options = options
+        self.kept: Any = None  # what was had once and cannot be had again
 
     @abstractmethod
     def log_in(self, http: Http) -> Any:
@@ -57,6 +61,24 @@ class VaultLogin(ABC):
     def file(self) -> Path | None:
         """The file whose change means another token, where there is one."""
         return None
+
+    def inherit(self, before: VaultLogin) -> None:
+        """Take over what `before` has and cannot be had again, if it is of the same kind."""
+        if type(before) is type(self):
+            self.kept = before.kept
+
+    def stamp(self) -> tuple[object, ...]:
+        """Something else whenever one of the files with what is shown may have changed."""
+        paths = (value for _, value in self.options if isinstance(value, Path))
+        return tuple(map(_stamp, paths))
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    return found.st_mtime_ns, found.st_ino, found.st_size
 
 
 def secret_in(path: Path) -> Secret:

@@ -42,6 +42,7 @@ class UserpassLogin(VaultLogin):
 
     Options: ClassVar[type[Model]] = UserpassOptions
     options: UserpassOptions
+    locks = True
 
     def log_in(self, http: Http) -> Any:
         options = self.options

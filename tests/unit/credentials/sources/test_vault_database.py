@@ -18,6 +18,7 @@ from ambassador.credentials.vault.vault import Vault
 from ambassador.kit.clock import SYSTEM
 from tests.support.clock import ManualClock
 from tests.support.fake_vault import FakeVault
+from tests.support.house import until
 from tests.support.openbao import OpenBao
 from tests.support.openbao_engines import PostgresDatabase
 from tests.support.postgres import PostgresServer, new_role
@@ -238,3 +239,17 @@ def test_one_role_is_named(roles: dict[str, str]) -> None:
 async def test_it_says_where_it_asks(vault: Vault) -> None:
     assert source(vault, "db", role="app").describe() == "vault main db/creds/app"
     assert source(vault, "db", static_role="app").describe() == "vault main db/static-creds/app"
+
+
+async def test_what_is_lent_too_late_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    with FakeVault() as server:
+        server.database("database/creds/app")
+        monkeypatch.setenv("VAULT_TOKEN", server.root)
+        server.on("database/creds/app", delay=0.3, times=1)
+        async with opened(server.url, {"token": {}}) as vault:
+            asking = asyncio.ensure_future(source(vault, "database", role="app").fetch())
+            await until("it to be asked", lambda: len(server.asked("database/creds/app")) == 1)
+            asking.cancel()
+            await vault.close(5.0)
+        assert len(server.asked("sys/leases/revoke")) == 1
+        assert server.contents.leases == {}

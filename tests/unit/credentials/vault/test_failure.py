@@ -44,7 +44,7 @@ UNTRUSTED.verify_message = "self-signed certificate"
         (exceptions.RateLimitExceeded(), Kind.BUSY, "too many requests"),
         (exceptions.Forbidden(errors=["permission denied"]), Kind.DENIED, "no policy of our token allows this"),
         (exceptions.Unauthorized(), Kind.DENIED, "denied it"),
-        (exceptions.InvalidPath(), Kind.MISSING, "check mount and path"),
+        (exceptions.InvalidPath(), Kind.MISSING, "check mount, path (without data/) and version"),
         (exceptions.InvalidRequest(errors=["unknown role: x"]), Kind.REJECTED, "refused the request: unknown role: x"),
         (exceptions.UnsupportedOperation(), Kind.REJECTED, "refused the request"),
         (exceptions.InternalServerError(errors=["boom"]), Kind.FAILED, "failed at it: boom"),

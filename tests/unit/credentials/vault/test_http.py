@@ -211,13 +211,28 @@ def test_cookies_are_not_kept(server: FakeVault) -> None:
 # Redirects
 
 
-def test_a_standby_s_redirect_is_followed_with_everything(server: FakeVault) -> None:
-    with FakeVault() as standby:
-        standby.on(status=307, headers={"Location": f"{server.url}/v1/kv/app"})
-        with speaking(standby.url, namespace="shop") as http:
-            assert read(http, server)["data"] == {"username": "u"}
-    (asked,) = server.asked()
-    assert (asked.token, asked.namespace) == (server.root, "shop")
+def test_a_standby_s_redirect_is_followed_with_everything(secured: FakeVault, authority: Authority) -> None:
+    pair = authority.server("127.0.0.1")
+    with FakeVault(certificates=Certificates(pair.cert, pair.key)) as standby:
+        standby.on(status=307, headers={"Location": f"{secured.url}/v1/kv/app"})
+        with speaking(standby.url, tls={"ca": authority.file}, namespace="shop") as http:
+            read(http, secured)
+    (asked,) = secured.asked()
+    assert (asked.token, asked.namespace) == (secured.root, "shop")
+
+
+def test_in_the_clear_nothing_leads_elsewhere(server: FakeVault) -> None:
+    with FakeVault() as stranger:
+        server.on(status=307, headers={"Location": f"{stranger.url}/v1/kv/app"}, times=1)
+        with speaking(server.url) as http, pytest.raises(requests.TooManyRedirects):
+            read(http, server)
+        assert stranger.asked() == []
+
+
+def test_in_the_clear_another_path_is_taken(server: FakeVault) -> None:
+    server.on(status=307, headers={"Location": "/v1/kv/app?again"}, times=1)
+    with speaking(server.url) as http:
+        assert read(http, server)["data"] == {"username": "u"}
 
 
 @pytest.mark.parametrize("location", ["http://{0}/v1/kv/app", "HTTP://{0}/v1/kv/app"])

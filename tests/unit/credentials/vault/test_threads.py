@@ -98,3 +98,27 @@ def test_a_call_that_outlives_the_loop_is_forgotten() -> None:
     gate.set()
     left.join(5.0)
     assert not left.is_alive()
+
+
+async def test_what_comes_too_late_is_not_lost() -> None:
+    threads, go, late = Threads("late", 1), threading.Event(), asyncio.Queue[int]()
+
+    def work() -> int:
+        go.wait(5.0)
+        return 7
+
+    with pytest.raises(TimeoutError):
+        await threads.run(work, 0.01, late.put_nowait)
+    quiet = asyncio.ensure_future(threads.quiet())
+    await asyncio.sleep(0)
+    assert not quiet.done()
+    go.set()
+    async with asyncio.timeout(5.0):
+        assert await late.get() == 7
+        await quiet
+
+
+async def test_a_call_has_all_its_time_however_long_it_has_waited_for_its_turn() -> None:
+    threads = Threads("turns", 1)
+    calls = [threads.run(lambda: time.sleep(0.3), 0.5) for _ in range(2)]
+    assert await asyncio.gather(*calls) == [None, None]

@@ -82,6 +82,21 @@ async def test_a_wrapped_one_is_unwrapped_once_and_kept_for_later_logins(openbao
     assert len(openbao.requests("sys/wrapping/unwrap")) == before + 2
 
 
+async def test_what_was_unwrapped_is_taken_over_by_who_comes_after_a_reload(openbao: OpenBao, path: Path) -> None:
+    role = openbao.approle()
+    put(path, role.secret_id(wrap_ttl=60))
+    async with (
+        opened(openbao.url, login(role, path, wrapped=True)) as before,
+        opened(openbao.url, login(role, path, wrapped=True)) as after,
+        opened(openbao.url, {"token": {}}) as other,
+    ):
+        await before.reach()
+        after.inherit(other)
+        after.inherit(before)
+        await after.reach()
+        assert after.token is not None
+
+
 async def test_one_that_somebody_else_has_unwrapped_is_refused(openbao: OpenBao, path: Path) -> None:
     role = openbao.approle()
     token = role.secret_id(wrap_ttl=60)

@@ -23,6 +23,8 @@ from ambassador.credentials.vault.logins.base import (
     secret_in,
     shown,
 )
+from ambassador.credentials.vault.logins.jwt import JwtLogin, JwtOptions
+from ambassador.credentials.vault.logins.token import TokenLogin, TokenOptions
 from tests.support.fake_vault import FakeVault
 from tests.support.openbao import OpenBao
 from tests.support.secrets import canary
@@ -169,3 +171,16 @@ def test_an_answer_of_another_shape_is_handed_on_to_be_refused(tmp_path: Path, b
 
 def ending(said: dict[str, Any]) -> dict[str, Any]:
     return said | {"data": said["data"] | {"ttl": 0}}
+
+
+def test_a_file_that_was_replaced_has_another_stamp(tmp_path: Path) -> None:
+    file = tmp_path / "jwt"
+    login = JwtLogin(JwtOptions(role="app", token_file=file))
+    missing = login.stamp()
+    file.write_text("one")
+    first = login.stamp()
+    assert first == login.stamp() != missing
+    (tmp_path / "new").write_text("two")
+    (tmp_path / "new").replace(file)
+    assert login.stamp() not in {first, missing}
+    assert TokenLogin(TokenOptions()).stamp() == ()
