@@ -61,9 +61,10 @@ class Source(ABC):
     fixed: ClassVar[bool] = False
     """Whether its answer cannot change while the daemon lives, so that asking twice is pointless."""
 
-    def __init__(self, name: str, options: Any, vaults: Mapping[str, Any] = MappingProxyType({})) -> None:  # noqa: ARG002 - see above
+    def __init__(self, name: str, options: Any, vaults: Mapping[str, Any] = MappingProxyType({})) -> None:
         self.name = name
         self.options = options
+        self.vaults = vaults
 
     @property
     def makes_new(self) -> bool:
@@ -103,6 +104,7 @@ class Source(ABC):
             LeaseLost: there is no such lease any more.
             CredentialError: it could not be asked for.
         """
+        # Not abstract: most sources grant none, and a keeper asks this only of who has granted one.
         raise NotImplementedError(f"{type(self).__name__} grants no leases")
 
     async def revoke(self, lease: Lease) -> bool:
@@ -113,6 +115,7 @@ class Source(ABC):
         Raises:
             CredentialError: it could not be done.
         """
+        # Not abstract: most sources grant none, and a keeper asks this only of who has granted one.
         raise NotImplementedError(f"{type(self).__name__} grants no leases")
 
     async def warnings(self) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ Traps of what lies beneath, each answered here:
 * its timeout is for each read, so that a server which drips would hold us for ever; an answer is read here, against
   one deadline and up to a length;
 * it takes proxies, CA bundles and passwords (.netrc) from the environment;
-* it follows a redirect from https to http, with the token in the header.
+* it follows a redirect from https to http, and in the clear to anywhere, with the token in the header.
 """
 
 from __future__ import annotations

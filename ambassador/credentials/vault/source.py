@@ -36,14 +36,10 @@ _LOG = logger(__name__)
 
 
 class VaultSource(Source):
-    """A source that asks the Vault its options name.
-
-    Args:
-        vaults: those of the configuration.
-    """
+    """A source that asks the Vault its options name."""
 
     def __init__(self, name: str, options: Any, vaults: Vaults) -> None:
-        super().__init__(name, options)
+        super().__init__(name, options, vaults)
         self.vault: Vault = vaults[options.vault]
 
     @property

@@ -7,8 +7,10 @@ These threads are the process's to forget.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 Result = TypeVar("Result")
@@ -46,33 +48,36 @@ class Threads:
         self._under_way += 1
         self._quiet.clear()
 
-        def tell(result: Result | None, error: BaseException | None) -> None:
-            self._places.release()
-            self._under_way -= 1
-            if not self._under_way:
-                self._quiet.set()
+        def ended(result: Result) -> None:
+            self._left()
             if not done.done():
-                if error is not None:
-                    done.set_exception(error)
-                else:
-                    done.set_result(result)  # type: ignore[arg-type]  # without an error there is a result
-            elif error is None and late is not None:
-                late(result)  # type: ignore[arg-type]  # as above
+                done.set_result(result)
+            elif late is not None:
+                late(result)
+
+        def failed(error: BaseException) -> None:
+            self._left()
+            if not done.done():
+                done.set_exception(error)
 
         def act() -> None:
-            result, failure = None, None
             try:
-                result = work()
+                tell = partial(ended, work())
             except BaseException as error:  # noqa: BLE001 - handed to whoever waits for it
-                failure = error
-            try:
-                loop.call_soon_threadsafe(tell, result, failure)
-            except RuntimeError:
-                return  # the loop is closed, and nobody waits any more
+                tell = partial(failed, error)
+            # A closed loop: nobody waits any more.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(tell)
 
         threading.Thread(target=act, name=self._name, daemon=True).start()
         async with asyncio.timeout(timeout):
             return await done
+
+    def _left(self) -> None:
+        self._places.release()
+        self._under_way -= 1
+        if not self._under_way:
+            self._quiet.set()
 
     async def quiet(self) -> None:
         """Wait until no call is under way."""
