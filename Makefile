@@ -75,7 +75,7 @@ apt: ## install the programs that only Debian brings: servers and clients to tes
 	$(if $(filter 0,$(shell id -u)),,sudo )apt-get install --yes --no-install-recommends $(APT)
 
 clean: ## remove everything that was made here
-	rm -rf .venv build dist *.egg-info .coverage .coverage.json .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv build dist *.egg-info .coverage coverage.json .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	rm -rf tests/e2e/node/node_modules
 	find ambassador -name '*.so' -delete -o -name '*.c' -delete
 	find ambassador tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -102,7 +102,9 @@ def wait(admin: str, timeout: float) -> Answer:
 def summary(data: dict[str, Any]) -> str:
     """The status in a few lines, for a terminal."""
     daemon = data["daemon"]
-    state = daemon["state"] if data["ready"] else f"{daemon['state']}, not ready"
+    # READY is the daemon's own state; what it depends on may hold it back all the same.
+    ready = "ready" if data["ready"] else "not ready"
+    state = ready if daemon["state"] == "ready" else f"{daemon['state']}, {ready}"
     lines = [f"ambassador {daemon['version']} · {state} · up {daemon['uptime_seconds']:.0f} s"]
     if daemon["last_reload"] is not None and not daemon["last_reload"]["applied"]:
         lines.append(f"the changed configuration was refused: {daemon['last_reload']['message']}")
@@ -116,10 +118,25 @@ def summary(data: dict[str, Any]) -> str:
         states = ", ".join(map(_endpoint, upstream["endpoints"])) or "no endpoint known"
         trouble = upstream.get("discovery_error")
         lines.append(f"upstream {upstream['name']}: {states}" + (f", discovery: {trouble}" if trouble else ""))
-    for credential in data["credentials"]:
-        error = f", last error: {credential['last_error']}" if credential["last_error"] else ""
-        lines.append(f"credential {credential['name']}: {credential['source']}, version {credential['version']}{error}")
+    for vault in data.get("vaults", ()):
+        state = "logged in" if vault["logged_in"] else "not logged in"
+        lines.append(f"vault {vault['name']}: {vault['login']}, {state}{_ends(vault, 'token_expires')}{_error(vault)}")
+    lines += map(_credential, data["credentials"])
     return "\n".join(lines)
+
+
+def _credential(one: dict[str, Any]) -> str:
+    what = "no value yet" if one["version"] is None else f"version {one['version']}"
+    what += ", leased" if one.get("lease") else ""
+    return f"credential {one['name']}: {one['source']}, {what}{_ends(one, 'expires')}{_error(one)}"
+
+
+def _ends(one: dict[str, Any], key: str) -> str:
+    return f" until {one[key]}" if one.get(key) else ""
+
+
+def _error(one: dict[str, Any]) -> str:
+    return f", last error: {one['last_error']}" if one["last_error"] else ""
 
 
 def _endpoint(endpoint: dict[str, Any]) -> str:

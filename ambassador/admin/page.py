@@ -215,7 +215,7 @@ def _credentials(snapshot: Snapshot) -> Html:
         Column("Version", lambda one: DASH if one.version is None else str(one.version), number=True),
         Column("Age", lambda one: span(one.age), number=True),
         Column("Expires", lambda one: _expiry(one.expires, now), number=True),
-        Column("Renewal", lambda one: _expiry(one.renewed, now), number=True),
+        Column("Renewal", lambda one: _expiry(one.next_renewal, now), number=True),
         Column("Last read", lambda one: _ago(one.last_success, now), number=True),
         Column("Last error", lambda one: safe(one.last_error) or DASH, long=True),
         Column("Connections by version", _by_version),

@@ -100,9 +100,9 @@ class CredentialStatus:
     """A credential, never its value.
 
     `version` is None while there is no value; `age` is that of the current value; `source` says where it comes
-    from; `renewed` is when it will be renewed or replaced; `lease` says whether it was made for us and is revoked after
-    use; `connections` counts the open upstream connections by the version they logged in with; `warnings` are what
-    its operator should know (a mount that never changes).
+    from; `next_renewal` is when it will be renewed or replaced; `lease` says whether it was made for us and is revoked
+    after use; `connections` counts the open upstream connections by the version they logged in with; `warnings` are
+    what its operator should know (a mount that never changes).
     """
 
     name: str
@@ -111,7 +111,7 @@ class CredentialStatus:
     age: float | None = None
     expires: float | None = None
     lease: bool = False
-    renewed: float | None = None
+    next_renewal: float | None = None
     last_success: float | None = None
     last_error: str | None = None
     connections: Mapping[int, int] = field(default_factory=dict)
@@ -289,7 +289,7 @@ def _credential(one: CredentialStatus) -> dict[str, Any]:
         "age_seconds": _seconds(one.age),
         "expires": moment(one.expires),
         "lease": one.lease,
-        "renewed": moment(one.renewed),
+        "next_renewal": moment(one.next_renewal),
         "last_success": moment(one.last_success),
         "last_error": safe(one.last_error),
         "connections": {str(version): count for version, count in one.connections.items()},

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from ambassador.credentials.credential import Credential
+from ambassador.credentials.plan import TrialResult
 from ambassador.credentials.sources.base import Fetched, Lease, Source
 from ambassador.errors import CredentialError, Reason
 from ambassador.kit.clock import Clock
+from ambassador.telemetry.logs import logger
+
+Trial = Callable[[Credential], Awaitable[TrialResult]]
+"""A real login with a value that is not current yet."""
+
+_LOG = logger(__name__)
 
 
 @dataclass(slots=True)
@@ -56,5 +64,15 @@ def credential_of(name: str, fetched: Fetched, clock: Clock, version: int = 0) -
         fetched.fields,
         not_before=clock.wall(),
         not_after=fetched.not_after,
-        ends_at=None if fetched.lease is None else fetched.lease.term.ends_at,
+        ends_at=None if fetched.lease is None else fetched.lease.ends_at,
     )
+
+
+async def tried(trial: Trial, value: Credential, timeout: float) -> TrialResult:
+    """What came of a trial of a value, for which there are `timeout` seconds."""
+    try:
+        async with asyncio.timeout(timeout):
+            return await trial(value)
+    except Exception as error:  # noqa: BLE001 - a trial that fails says nothing about the value
+        _LOG.exception("trial login failed", error, credential=value.name, version=value.version)
+        return TrialResult.UNKNOWN

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from typing import Final
 
 from ambassador.config.schema import CredentialSettings
-from ambassador.credentials.sources.base import Source
+from ambassador.credentials.sources.base import Change, Source
 from ambassador.kit.backoff import Backoff
 from ambassador.kit.clock import Clock
 from ambassador.telemetry.logs import logger
@@ -23,10 +23,12 @@ class Changes:
     """What one source tells.
 
     Args:
-        heard: called whenever its value may have changed. Must not raise.
+        heard: called with whatever may have changed. Must not raise.
     """
 
-    def __init__(self, source: Source, settings: CredentialSettings, clock: Clock, heard: Callable[[], None]) -> None:
+    def __init__(
+        self, source: Source, settings: CredentialSettings, clock: Clock, heard: Callable[[Change], None]
+    ) -> None:
         self._source = source
         self._settings = settings
         self._clock = clock
@@ -45,15 +47,15 @@ class Changes:
         while self._told is not None:
             try:
                 async with aclosing(self._told) as told:
-                    async for _ in told:
-                        self._heard()
+                    async for change in told:
+                        self._heard(change)
             except Exception as error:  # noqa: BLE001 - the edge of this task: rotation must go on whatever fails
                 _LOG.exception("credential not watched", error, credential=self._source.name)
             await self._clock.sleep(backoff.next())
             self._told = self._listen()
             # What changed meanwhile is seen by looking once when we listen again.
-            self._heard()
+            self._heard(Change.VALUE)
 
-    def _listen(self) -> AsyncGenerator[None] | None:
+    def _listen(self) -> AsyncGenerator[Change] | None:
         settings = self._settings
         return self._source.changes(poll=settings.poll, debounce=settings.debounce, clock=self._clock)

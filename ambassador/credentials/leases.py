@@ -44,6 +44,7 @@ class Held:
     stage: Stage = Stage.CURRENT
     lost: bool = False
     settled_at: float = float("-inf")
+    bounded_at: float | None = None  # since when its parent is known to end before it
 
 
 class Leases:
@@ -59,6 +60,7 @@ class Leases:
         self._metrics = metrics
         self._current: dict[str, Held] = {}
         self._ending: dict[Held, None] = {}
+        self._moved = asyncio.Event()
         self._tasks = Tasks(lambda task, error: _LOG.exception("task failed", error, task=task))
 
     # ---- what keepers say
@@ -103,6 +105,11 @@ class Leases:
         """A lease whose value never became current is of no use."""
         self._see_off(Held(name, version, lease, source))
 
+    def moved(self) -> None:
+        """Leases may end at another time than was thought: whoever waits for that is to look again."""
+        self._moved.set()
+        self._moved.clear()
+
     # ---- what the runtime says
 
     def held_by(self, owner: Callable[[Source], bool]) -> int:
@@ -128,7 +135,7 @@ class Leases:
     def _see_off(self, held: Held) -> None:
         self._ending[held] = None
         held.stage = Stage.RETIRING
-        held.settled_at = life.settled(self._clock.now(), held.lease.term.ends_at)
+        held.settled_at = life.settled(self._clock.now(), held.lease.ends_at)
         self._tasks.start(self._end(held), name=f"end of a lease of credential {held.name}")
 
     async def _end(self, held: Held) -> None:
@@ -149,16 +156,25 @@ class Leases:
             self._ending.pop(held, None)
 
     def _next(self, held: Held) -> Stage:
-        term = held.lease.term
-        users = self._store.in_use(held.name, held.version)
+        ends_at, duration = self._end_of(held)
         return life.stage(
             self._clock.now(),
-            ends_at=term.ends_at,
-            duration=term.duration,
-            users=users,
+            ends_at=ends_at,
+            duration=duration,
+            users=self._store.in_use(held.name, held.version),
             before=held.stage,
             settled_at=held.settled_at,
         )
+
+    def _end_of(self, held: Held) -> tuple[float, float]:
+        """When it ends, and how long before that this was known, seconds: its term, unless its parent ends sooner."""
+        term, ends_at = held.lease.term, held.lease.ends_at
+        if ends_at >= term.ends_at:
+            held.bounded_at = None
+            return ends_at, term.duration
+        if held.bounded_at is None:
+            held.bounded_at = self._clock.now()
+        return ends_at, min(term.duration, max(0.0, ends_at - held.bounded_at))
 
     def _move(self, held: Held, stage: Stage) -> None:
         held.stage = stage
@@ -169,17 +185,13 @@ class Leases:
             _LOG.info("lease lapsed", credential=held.name, version=held.version)
 
     async def _wait(self, held: Held) -> None:
-        """Until nobody uses it any more, or its next stage has come."""
-        term = held.lease.term
+        """Until nobody uses it any more, its next stage has come, or its end has moved."""
+        ends_at, duration = self._end_of(held)
         seconds = life.until_next(
-            self._clock.now(),
-            ends_at=term.ends_at,
-            duration=term.duration,
-            at=held.stage,
-            settled_at=held.settled_at,
+            self._clock.now(), ends_at=ends_at, duration=duration, at=held.stage, settled_at=held.settled_at
         )
-        unused = self._store.unused(held.name, held.version)
-        await self._tasks.first(unused, self._clock.sleep(seconds), name=f"last users of credential {held.name}")
+        unused, name = self._store.unused(held.name, held.version), f"last users of credential {held.name}"
+        await self._tasks.first(unused, self._clock.sleep(seconds), self._moved.wait(), name=name)
 
     async def _revoke(self, held: Held) -> bool:
         """Give it back; whether there is nothing more to do."""

@@ -18,17 +18,16 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
 from typing import Final
 
 from ambassador.config.schema import CredentialSettings
 from ambassador.credentials import plan
-from ambassador.credentials.candidate import Candidate, credential_of, fetch
+from ambassador.credentials.candidate import Candidate, Trial, credential_of, fetch, tried
 from ambassador.credentials.changes import Changes
 from ambassador.credentials.credential import Credential
 from ambassador.credentials.leases import Leases
 from ambassador.credentials.plan import Outcome, Step, TrialResult
-from ambassador.credentials.sources.base import LeaseLost, Source
+from ambassador.credentials.sources.base import Change, Lease, LeaseLost, Source
 from ambassador.credentials.store import Store
 from ambassador.credentials.term import Care
 from ambassador.errors import CredentialError, Reason
@@ -40,9 +39,6 @@ from ambassador.telemetry.logs import logger
 from ambassador.telemetry.metrics import CredentialMetrics
 
 __all__ = ["Keeper", "Trial", "TrialResult"]
-
-Trial = Callable[[Credential], Awaitable[TrialResult]]
-"""A real login with a value that is not current yet."""
 
 LONGEST_FETCH: Final = 60.0
 LONGEST_TRIAL: Final = 60.0
@@ -162,9 +158,11 @@ class Keeper:
             return
         await self._consider(found, asked)
 
-    def _has_changed(self) -> None:
-        self._changed = True
-        self._stirred.set()
+    def _has_changed(self, change: Change) -> None:
+        self._look_at_end()
+        if change is Change.VALUE:
+            self._changed = True
+            self._stirred.set()
 
     async def _pause(self) -> None:
         """Wait until the next look is due. Wakes now and then to see whether the wall clock has jumped."""
@@ -248,12 +246,25 @@ class Keeper:
         if lease is None:
             return False
         self._leases.renewed(self.name, lease)
-        current = current.lasting(lease.term.ends_at)
-        self._store.put(current)
-        self._metrics.expires = current.expires(self._clock)
+        current = self._lasting(current, lease)
         if self._candidate is None:
             self._all_is_well(current)
         return self._candidate is None and lease.term.care is Care.RENEW
+
+    def _look_at_end(self) -> None:
+        """What the current lease ends with may be about to end, or is kept alive again."""
+        self._leases.moved()
+        held, current = self._leases.current(self.name), self._store.current(self.name)
+        if held is not None and current is not None and held.version == current.version:
+            self._lasting(current, held.lease)
+            self._store.note(self.name, self._complaint or held.lease.trouble)
+
+    def _lasting(self, current: Credential, lease: Lease) -> Credential:
+        """The current value with the end that its lease has."""
+        current = current.lasting(lease.ends_at)
+        self._store.put(current)
+        self._metrics.expires = current.expires(self._clock)
+        return current
 
     async def _found(self) -> Candidate:
         """What the source shows, or the value it made for us that is still to be tried. Raises CredentialError."""
@@ -311,7 +322,9 @@ class Keeper:
         candidate.value = self._numbered(candidate)
         self._candidate = candidate
         version = candidate.value.version
-        result = await self._tried(candidate.value)
+        if self._trial is None:
+            raise AssertionError("a value is tried only where there is a trial")
+        result = await tried(self._trial, candidate.value, LONGEST_TRIAL)
         if plan.becomes_current(result, current_fails=current_fails):
             self._adopt(candidate, result)
             return
@@ -337,16 +350,6 @@ class Keeper:
         if candidate is not None and candidate.lease is not None:
             self._leases.give_back(self.name, candidate.value.version, candidate.lease, self._source)
 
-    async def _tried(self, candidate: Credential) -> TrialResult:
-        if self._trial is None:
-            raise AssertionError("a value is tried only where there is a trial")
-        try:
-            async with asyncio.timeout(LONGEST_TRIAL):
-                return await self._trial(candidate)
-        except Exception as error:  # noqa: BLE001 - a trial that fails says nothing about the value
-            _LOG.exception("trial login failed", error, credential=self.name, version=candidate.version)
-            return TrialResult.UNKNOWN
-
     # --- what follows -----------------------------------------------------------------------------------------------
 
     def _adopt(self, candidate: Candidate, trial: str) -> None:
@@ -367,15 +370,16 @@ class Keeper:
             _LOG.info("credential source recovered", credential=self.name)
         self._complaint = self._candidate = self._retry_at = None
         self._backoff.reset()
-        self._store.note(self.name, None)
-        self._count(Outcome.OK)
+        held = self._leases.current(self.name)
+        self._store.note(self.name, None if held is None else held.lease.trouble)
+        self._metrics.refreshes[Outcome.OK] += 1
         self._metrics.last_success = self._clock.wall()
         self._metrics.version = current.version
         self._metrics.expires = current.expires(self._clock)
 
     def _complain(self, outcome: Outcome, event: str, text: str) -> None:
         """The newest answer of the source is of no use; say so once, and look again later."""
-        self._count(outcome)
+        self._metrics.refreshes[outcome] += 1
         self._retry_at = self._clock.now() + min(self._backoff.next(), self._longest_wait())
         self._left_alone = self._retry_at if outcome is Outcome.SOURCE_FAILED else float("-inf")
         self._store.note(self.name, text)
@@ -391,9 +395,6 @@ class Keeper:
     def _longest_wait(self) -> float:
         """Seconds until the next look at a source that failed: more often the nearer the end of what we have is."""
         held = self._leases.current(self.name)
-        if held is None or (left := held.lease.term.ends_at - self._clock.now()) <= 0:
+        if held is None or (left := held.lease.ends_at - self._clock.now()) <= 0:
             return _LONGEST_RETRY
         return max(plan.SOONEST, left / 4)
-
-    def _count(self, outcome: Outcome) -> None:
-        self._metrics.refreshes[outcome] += 1

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from ambassador.config.address import Address
 from ambassador.config.schema import Config, UnixSocket
 from ambassador.credentials.credential import Credential
+from ambassador.credentials.vault.upkeep import Upkeep
 from ambassador.errors import ConfigError
 from ambassador.kit.clock import Clock
 from ambassador.kit.latch import Latches
@@ -199,7 +200,7 @@ class Running:
     def _move_vaults(self, after: World, before: World | None) -> None:
         for name, vault in after.vaults.items():
             if vault not in self._vaults:
-                self._vaults[vault] = self._tasks.start(vault.run(), name=f"vault {name}")
+                self._vaults[vault] = self._tasks.start(Upkeep(vault).run(), name=f"vault {name}")
         if before is not None:
             for vault in before.vaults.values():
                 if after.vaults.get(vault.name) is not vault:

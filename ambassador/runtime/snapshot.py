@@ -125,7 +125,7 @@ def _credentials(daemon: Daemon, metrics: Metrics) -> list[CredentialStatus]:
             age=one.age,
             expires=one.expires,
             lease=daemon.commons.leases.current(one.name) is not None,
-            renewed=_renewed(daemon, one.name),
+            next_renewal=_next_renewal(daemon, one.name),
             last_success=metrics.credential(one.name).last_success,
             last_error=one.error,
             warnings=one.warnings,
@@ -135,7 +135,7 @@ def _credentials(daemon: Daemon, metrics: Metrics) -> list[CredentialStatus]:
     ]
 
 
-def _renewed(daemon: Daemon, name: str) -> float | None:
+def _next_renewal(daemon: Daemon, name: str) -> float | None:
     """When a credential's keeper looks at its source next, unless it is told to before; wall seconds."""
     keeper = daemon.world.keepers.get(name)
     seconds = None if keeper is None else keeper.next_look

@@ -110,7 +110,7 @@ def full_snapshot() -> Snapshot:
                 age=90.0,
                 expires=NOW + 7200,
                 lease=True,
-                renewed=NOW + 3600,
+                next_renewal=NOW + 3600,
                 last_success=NOW - 5,
                 connections={7: 1, 6: 2},
             ),

@@ -5,8 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
+from enum import Enum, auto, unique
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from ambassador.config.model import Model
 from ambassador.credentials.term import Term
@@ -18,6 +19,17 @@ class LeaseLost(CredentialError):
     """The lease is known no more to whoever granted it: what came with it is no good, or soon will be."""
 
 
+class Parent(Protocol):
+    """What a lease ends with, however long its own term is: a Vault's token."""
+
+    trouble: str | None
+    """Why it may not live on; None: nothing is known to be wrong."""
+
+    @property
+    def ends_at(self) -> float:
+        """When it ends, by the clock that never jumps; infinite while it is kept alive."""
+
+
 @dataclass(frozen=True, slots=True)
 class Lease:
     """That a value was made for us alone, for a time.
@@ -25,10 +37,33 @@ class Lease:
     Args:
         id: what it is called where it was granted.
         term: from when and for how long.
+        parent: what it ends with.
     """
 
     id: str
     term: Term
+    parent: Parent | None = None
+
+    @property
+    def ends_at(self) -> float:
+        """When it ends, as far as is known by now."""
+        return self.term.ends_at if self.parent is None else min(self.term.ends_at, self.parent.ends_at)
+
+    @property
+    def trouble(self) -> str | None:
+        """Why it may end without a successor; None: nothing is known to be wrong."""
+        return None if self.parent is None else self.parent.trouble
+
+
+@unique
+class Change(Enum):
+    """What a source tells of."""
+
+    VALUE = auto()
+    """There may be another value."""
+
+    END = auto()
+    """What it gave may end at another time than was thought."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +123,8 @@ class Source(ABC):
     def describe(self) -> str:
         """Where the value comes from, for the status and the log: a path, names of variables, a program."""
 
-    def changes(self, *, poll: float, debounce: float, clock: Clock) -> AsyncGenerator[None] | None:  # noqa: ARG002 - for sources that can tell
-        """Yield whenever the value may have changed since this call; None where the source cannot tell, and is polled.
+    def changes(self, *, poll: float, debounce: float, clock: Clock) -> AsyncGenerator[Change] | None:  # noqa: ARG002 - for sources that can tell
+        """Yield whenever something may have changed since this call; None where the source cannot tell, and is polled.
 
         Args:
             poll: seconds between the looks that back up the notifications.

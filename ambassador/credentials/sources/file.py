@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from pathlib import Path, PurePosixPath
 from typing import Annotated, ClassVar
 
@@ -15,7 +16,7 @@ from ambassador.config.model import Model
 from ambassador.config.watch import watch
 from ambassador.credentials import mounted, mounts
 from ambassador.credentials.credential import KNOWN_FIELDS, PASSWORD, USERNAME
-from ambassador.credentials.sources.base import Fetched, Source, without_newline
+from ambassador.credentials.sources.base import Change, Fetched, Source, without_newline
 from ambassador.errors import CredentialError, Reason
 from ambassador.kit.clock import Clock
 
@@ -73,11 +74,11 @@ class File(Source):
     def describe(self) -> str:
         return f"file {self.options.path}"
 
-    def changes(self, *, poll: float, debounce: float, clock: Clock) -> AsyncGenerator[None]:
+    def changes(self, *, poll: float, debounce: float, clock: Clock) -> AsyncGenerator[Change]:
         path = self.options.path
         # Files further down are not among the directory's own.
         nested = [path / name for name in self.options.keys.values() if "/" in name]
-        return watch((path, *nested), poll=poll, debounce=debounce, clock=clock)
+        return _values(watch((path, *nested), poll=poll, debounce=debounce, clock=clock))
 
     async def warnings(self) -> tuple[str, ...]:
         frozen = await asyncio.get_running_loop().run_in_executor(None, self._frozen)
@@ -122,3 +123,9 @@ class File(Source):
         except OSError:  # no /proc: nothing is known, and nothing is claimed
             return ()
         return mounts.frozen([PurePosixPath(each) for each in paths if each.exists()], table)
+
+
+async def _values(changes: AsyncGenerator[None]) -> AsyncGenerator[Change]:
+    async with aclosing(changes):
+        async for _ in changes:
+            yield Change.VALUE

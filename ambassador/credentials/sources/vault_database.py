@@ -13,7 +13,7 @@ from ambassador.config.model import Model
 from ambassador.config.types import VaultName
 from ambassador.config.vault import VaultPath
 from ambassador.credentials.credential import PASSWORD, USERNAME
-from ambassador.credentials.sources.base import Fetched, Lease
+from ambassador.credentials.sources.base import Change, Fetched, Lease
 from ambassador.credentials.term import Term
 from ambassador.credentials.vault.answers import block, seconds, text
 from ambassador.credentials.vault.failure import malformed
@@ -60,7 +60,7 @@ class VaultDatabase(LeasingSource):
     async def fetch(self) -> Fetched:
         return await (self._dynamic() if self.options.role is not None else self._static())
 
-    def changes(self, *, poll: float, debounce: float, clock: Clock) -> AsyncGenerator[None] | None:
+    def changes(self, *, poll: float, debounce: float, clock: Clock) -> AsyncGenerator[Change] | None:
         # A static role has no lease, so it does not end with our token.
         return None if self.options.role is None else super().changes(poll=poll, debounce=debounce, clock=clock)
 
@@ -80,8 +80,8 @@ class VaultDatabase(LeasingSource):
         lease_id, duration = text(answer, "lease_id"), seconds(answer.get("lease_duration"))
         if lease_id is None or not duration:
             raise malformed(self.vault.name, doing, "lease")
-        term = Term(asked_at, self.bounded(duration), renewable=answer.get("renewable") is True, first=duration)
-        return Fetched(fields, lease=Lease(lease_id, term))
+        term = Term(asked_at, duration, renewable=answer.get("renewable") is True)
+        return Fetched(fields, lease=Lease(lease_id, term, self.parent))
 
     async def _static(self) -> Fetched:
         role, mount = self.options.static_role or "", self.options.mount

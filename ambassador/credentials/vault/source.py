@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from typing import Any, Final
 
 from hvac.api import SystemBackend
 
-from ambassador.credentials.sources.base import Lease, LeaseLost, Source
-from ambassador.credentials.term import Care, Term
+from ambassador.credentials.sources.base import Change, Lease, LeaseLost, Source
+from ambassador.credentials.term import Term
 from ambassador.credentials.vault.answers import seconds, text
 from ambassador.credentials.vault.failure import Kind, VaultError, malformed
 from ambassador.credentials.vault.operation import Operation
@@ -56,12 +57,12 @@ class LeasingSource(VaultSource):
 
     def __init__(self, name: str, options: Any, vaults: Vaults) -> None:
         super().__init__(name, options, vaults)
-        self._token: Token | None = None  # that the last lease came with
+        self.parent: Token | None = None  # that the last lease came with
 
     async def borrow(self, operation: Operation, doing: str, work: Work[T]) -> T:
         """Ask for what comes with a lease; raises as `Vault.ask`."""
         answer: T = await self.vault.ask(operation, doing, work, late=self._too_late)
-        self._token = self.vault.token
+        self.parent = self.vault.token
         return answer
 
     def _too_late(self, answer: Any) -> None:
@@ -76,28 +77,21 @@ class LeasingSource(VaultSource):
         except VaultError as error:
             _LOG.warning("lease not revoked", credential=self.name, error=str(error))
 
-    def changes(self, *, poll: float, debounce: float, clock: Clock) -> AsyncGenerator[None] | None:  # noqa: ARG002 - told at once, never polled
+    def changes(self, *, poll: float, debounce: float, clock: Clock) -> AsyncGenerator[Change] | None:  # noqa: ARG002 - told at once, never polled
         changed = asyncio.Event()
-        unsubscribe = self.vault.on_login(changed.set)
+        unsubscribe = self.vault.on_token(changed.set)
 
-        async def told() -> AsyncGenerator[None]:
+        async def told() -> AsyncGenerator[Change]:
             try:
                 while True:
                     await changed.wait()
                     changed.clear()
-                    if self.vault.token is not self._token:  # else the login was for that lease's sake
-                        yield
+                    # It is the same where the login was for that lease's sake.
+                    yield Change.END if self.vault.token is self.parent else Change.VALUE
             finally:
                 unsubscribe()
 
         return told()
-
-    def bounded(self, duration: float) -> float:
-        """How long a lease of `duration` seconds lasts: no longer than a token that will not be renewed."""
-        token = self.vault.token
-        if token is None or token.term.care is Care.RENEW:
-            return duration
-        return max(0.0, min(duration, token.term.ends_at - self.vault.clock.now()))
 
     async def renew(self, lease: Lease) -> Lease | None:
         doing = f"renew a lease of credential {self.name!r}"
@@ -120,7 +114,7 @@ class LeasingSource(VaultSource):
             duration = seconds(answer.get("lease_duration")) if isinstance(answer, dict) else None
             if duration is None:
                 raise malformed(self.vault.name, doing, "lease_duration")
-            return Lease(lease.id, lease.term.renewed(self.bounded(duration), asked_at))
+            return replace(lease, term=lease.term.renewed(duration, asked_at))
         raise LeaseLost(Reason.SOURCE_FAILED, problem)
 
     async def revoke(self, lease: Lease) -> bool:

@@ -14,20 +14,33 @@ from ambassador.credentials.vault.answers import seconds
 
 @final
 class Token:
-    """What a login gave us. Whoever holds on to it sees its term grow with each renewal.
+    """What a login gave us, and the parent of every lease that was asked for with it.
+
+    Whoever holds on to it sees its term grow with each renewal.
 
     Args:
         secret: the token itself.
         term: how long it is good.
         ours: we logged in for it, so we revoke it in the end.
+
+    Attributes:
+        trouble: why it could not be renewed or replaced, None when nothing is known to be wrong.
+        replaced: another is used now, so nobody will renew this one.
     """
 
-    __slots__ = ("ours", "secret", "term")
+    __slots__ = ("ours", "replaced", "secret", "term", "trouble")
 
     def __init__(self, secret: Secret, term: Term, *, ours: bool) -> None:
         self.secret = secret
         self.term = term
         self.ours = ours
+        self.trouble: str | None = None
+        self.replaced = False
+
+    @property
+    def ends_at(self) -> float:
+        """When what came with it ends; infinite while it is kept alive."""
+        return self.term.ends_at if self.replaced or self.trouble is not None else float("inf")
 
     @property
     def lifetime(self) -> str:

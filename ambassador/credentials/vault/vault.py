@@ -10,15 +10,12 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Coroutine, Mapping
-from contextlib import aclosing
 from typing import Any, Final, TypeVar
 
 from hvac.adapters import JSONAdapter
 
 from ambassador import registry
 from ambassador.config.vault import VaultSettings
-from ambassador.config.watch import watch
-from ambassador.credentials.term import SHARE, Care
 from ambassador.credentials.vault.answers import block, seconds
 from ambassador.credentials.vault.failure import AWAY, Kind, VaultError, explained, malformed
 from ambassador.credentials.vault.http import Http
@@ -60,10 +57,6 @@ FIRST_DOUBT: Final = 5.0
 LONGEST_DOUBT: Final = 300.0
 """Seconds between two logins that are made because a request was denied: where a policy is missing, none helps."""
 
-FILE_POLL: Final = 10.0
-FILE_DEBOUNCE: Final = 0.25
-"""Seconds: how often the file with a token is looked at without being told, and how long a change must rest."""
-
 _LOG = logger(__name__)
 
 
@@ -75,7 +68,9 @@ class Vault:
         rng: source of chance for spreading renewals and retries.
 
     Attributes:
+        login: how we log in.
         token: what the last login gave; None before the first one, and while there is no usable one.
+        another: set when another token has become ours; for `Upkeep`, which clears it.
         trouble: why the last request failed, None when it did not.
     """
 
@@ -99,7 +94,7 @@ class Vault:
         self.clock = clock
         self._http = Http(settings, contexts)
         method: type[VaultLogin] = registry.resolve("vault_logins", settings.auth.method)
-        self._login = method(settings.auth.options)
+        self.login = method(settings.auth.options)
         self._threads = Threads(f"vault {name}", THREADS)
         self._tasks = Tasks(lambda task, error: _LOG.exception("task failed", error, vault=name, task=task))
         self._logging_in = asyncio.Lock()
@@ -111,21 +106,21 @@ class Vault:
         self._shown: tuple[object, ...] = ()  # stamps of the files of the login that failed
         self._doubt_at = float("-inf")
         self._doubts = Backoff(FIRST_DOUBT, LONGEST_DOUBT, floor=FIRST_DOUBT, rng=rng)
-        self._share = SHARE * rng.uniform(0.9, 1.0)
-        self._another = asyncio.Event()  # there is another token
+        self.another = asyncio.Event()
         self._listeners: list[Callable[[], None]] = []
         self._givings: set[asyncio.Task[Any]] = set()
 
     def inherit(self, before: Vault) -> None:
         """Take the place of `before`, which a reload takes out."""
-        self._login.inherit(before._login)
+        self.login.inherit(before.login)
 
     def describe(self) -> str:
         """Where it is and as whom we log in, for the status."""
-        return f"{self.settings.address}, {self._login.describe()}"
+        return f"{self.settings.address}, {self.login.describe()}"
 
-    def on_login(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """Call `callback` whenever a token has taken the place of another, with which its leases will end.
+    def on_token(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call `callback` whenever a token has taken the place of another, with which its leases will end, or when it
+        has become known that it will end, or will not.
 
         Returns what ends that; callbacks must not raise.
         """
@@ -200,15 +195,24 @@ class Vault:
 
     # ---- the token
 
-    async def run(self) -> None:
-        """Keep the token alive until cancelled: renewed when two thirds of its life are over, replaced at its end."""
-        try:
-            if self._login.file is not None:
-                self._tasks.start(self._follow(self._login.file), name=f"token file of vault {self.name}")
-            while True:
-                await self._care()
-        finally:
-            await self._tasks.stop(timeout=1.0)
+    def worry(self, token: Token, why: str | None) -> None:
+        """It could not be renewed or replaced, and `why`; None: all is well. Whoever depends on it is told."""
+        if token.trouble == why:
+            return
+        token.trouble = why
+        if why is not None:
+            left = max(0.0, token.term.ends_at - self.clock.now())
+            _LOG.warning("vault token not renewed", vault=self.name, error=why, lifetime=f"{left:.0f} s left")
+        self._tell()
+
+    def _tell(self) -> None:
+        for callback in tuple(self._listeners):
+            callback()
+
+    def rest(self) -> float:
+        """Seconds to wait after a renewal or a login that failed; not for as long as one that was refused is not to be
+        tried again, for what is shown may change before."""
+        return self._backoff.next()
 
     async def close(self, timeout: float) -> None:
         """Revoke the token if it is ours and we are to, within `timeout` seconds; forget it in any case."""
@@ -242,7 +246,7 @@ class Vault:
     async def _usable(self) -> Token:
         token = self.token
         if token is None or self.clock.now() >= token.term.ends_at:
-            token = await self._log_in(token)
+            token = await self.log_in(token)
         return token
 
     async def _doubt(self, denied: Token, error: VaultError, operation: Operation, doing: str, work: Work[T]) -> T:
@@ -268,7 +272,7 @@ class Vault:
                 return found
         return await self._with(await self._usable(), operation, doing, work)
 
-    async def _log_in(self, instead_of: Token | None) -> Token:
+    async def log_in(self, instead_of: Token | None) -> Token:
         """A token that is not `instead_of`, unless another login gives the very same; whoever comes first logs in.
 
         Raises:
@@ -285,12 +289,12 @@ class Vault:
         Raises:
             VaultError: it failed, or failed a moment ago.
         """
-        shown = self._login.stamp()
+        shown = self.login.stamp()
         if self._failure is not None and self.clock.now() < self._retry_at and shown == self._shown:
             raise VaultError(self._failure.kind, *self._failure.told)
-        doing, asked_at = f"log in ({self._login.describe()})", self.clock.now()
+        doing, asked_at = f"log in ({self.login.describe()})", self.clock.now()
         try:
-            answer = await self._try(Operation.LOGIN, doing, lambda: self._login.log_in(self._http))
+            answer = await self._try(Operation.LOGIN, doing, lambda: self.login.log_in(self._http))
             token = self._token_in(answer, doing, asked_at)
         except VaultError as error:
             self._shown = shown
@@ -305,7 +309,7 @@ class Vault:
 
     def _token_in(self, answer: Any, doing: str, asked_at: float) -> Token:
         auth = block(answer, "auth")
-        renews, ours = self._login.renews, self._login.ours
+        renews, ours = self.login.renews, self.login.ours
         token = None if auth is None else from_auth(auth, now=asked_at, renews=renews, ours=ours)
         if token is None:
             raise malformed(self.name, doing, "token")
@@ -313,7 +317,7 @@ class Vault:
 
     def _failed(self, error: VaultError) -> None:
         before, self._failure = self._failure, error
-        refused = self._login.locks and error.kind in {Kind.DENIED, Kind.REJECTED}
+        refused = self.login.locks and error.kind in {Kind.DENIED, Kind.REJECTED}
         self._retry_at = self.clock.now() + (self._refusals if refused else self._backoff).next()
         if before is None or str(before) != str(error):
             _LOG.warning("vault login failed", vault=self.name, error=str(error), reason=error.kind)
@@ -326,11 +330,11 @@ class Vault:
             return before
         self.token = token
         self._note()
-        self._another.set()
-        _LOG.info("vault login", vault=self.name, login=self._login.describe(), lifetime=token.lifetime)
+        self.another.set()
+        _LOG.info("vault login", vault=self.name, login=self.login.describe(), lifetime=token.lifetime)
         if before is not None:
-            for callback in tuple(self._listeners):
-                callback()
+            before.replaced = True
+            self._tell()
         return token
 
     def _note(self) -> None:
@@ -338,33 +342,12 @@ class Vault:
         left = float("inf") if token is None else token.term.ends_at - self.clock.now()
         self._metrics.token_expires = None if left == float("inf") else self.clock.wall() + left
 
-    async def _care(self) -> None:
-        """Wait until the token needs care, and give it."""
-        self._another.clear()
-        token = self.token
-        if token is None:
-            await self._another.wait()
-            return
-        wait = token.term.due_at(self._share) - self.clock.now()
-        if wait > 0 and not await self._rest(wait):
-            return
-        try:
-            if token.term.care is Care.RENEW and self.clock.now() < token.term.ends_at:
-                await self._renew(token)
-            elif self._login.ours or self._login.file is None:
-                await self._log_in(token)
-            else:  # whoever keeps it there will put another in its place
-                await self._rest(FILE_POLL)
-        except VaultError as error:
-            _LOG.debug("vault token not renewed", vault=self.name, error=str(error))
-            await self._rest(max(self._retry_at - self.clock.now(), self._backoff.next()))
+    async def renew(self, token: Token) -> None:
+        """Renew `token`; where that is refused, log in for another.
 
-    async def _rest(self, seconds: float) -> bool:
-        """Wait so long; False when there was another token before."""
-        await self._tasks.first(self.clock.sleep(seconds), self._another.wait(), name=f"rest of vault {self.name}")
-        return not self._another.is_set()
-
-    async def _renew(self, token: Token) -> None:
+        Raises:
+            VaultError: neither could be done.
+        """
         asked_at = self.clock.now()
         try:
             answer = await self._with(token, Operation.RENEW_TOKEN, "renew our token", renew_self)
@@ -372,23 +355,15 @@ class Vault:
             if error.kind in AWAY:
                 raise
             # Past its maximum a token is answered in many ways: OpenBao says 500.
-            await self._log_in(token)
+            await self.log_in(token)
             return
         ttl = seconds((block(answer, "auth") or {}).get("lease_duration"))
         if ttl is None or ttl == 0:
             raise malformed(self.name, "renew our token", "lease_duration")
         token.renew(ttl, asked_at)
+        self.worry(token, None)
         self._note()
         _LOG.debug("vault token renewed", vault=self.name, lifetime=token.lifetime)
-
-    async def _follow(self, path: Any) -> None:
-        async with aclosing(watch({path}, poll=FILE_POLL, debounce=FILE_DEBOUNCE, clock=self.clock)) as changes:
-            async for _ in changes:
-                try:
-                    self._retry_at = float("-inf")  # what failed with the old content may not fail now
-                    await self._log_in(self.token)
-                except VaultError:
-                    continue  # said in `_failed`; the token we have serves as long as it can
 
 
 Vaults = Mapping[str, Vault]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, cast
 from ambassador.net.taker import NOWHERE
 from ambassador.protocols.redis.line import ServerLine
 from ambassador.protocols.redis.owing import Creditor, Run
+from ambassador.telemetry.logs import logger
 from ambassador.upstreams.pool import State
 from ambassador.upstreams.upstream import Lease
 from ambassador.wire.redis.commands import Kind
@@ -22,6 +23,8 @@ from ambassador.wire.redis.messages import Protocol
 if TYPE_CHECKING:
     from ambassador.protocols.redis.client import Conversation
     from ambassador.protocols.redis.hub import Hub
+
+_log = logger(__name__)
 
 MOMENT = 0.02
 """Seconds that a client may take to read on before the others are moved."""
@@ -50,6 +53,22 @@ class SharedLine(ServerLine):
     def drained(self) -> None:
         """See `Line`."""
         asyncio.get_running_loop().call_soon(self.drop)
+
+    def eof(self) -> None:
+        """See `Sink`."""
+        self._mourn("the server closed it")
+        super().eof()
+
+    def lost(self, error: BaseException | None) -> None:
+        """See `Sink`."""
+        self._mourn("it was closed" if error is None else str(error) or type(error).__name__)
+        super().lost(error)
+
+    def _mourn(self, why: str) -> None:
+        """Say in the log what many clients notice."""
+        say = _log.warning if self.owed else _log.info
+        endpoint = str(self.lease.connection.endpoint)
+        say("upstream connection lost", upstream=self.hub.upstream.name, endpoint=endpoint, owed=self.owed, error=why)
 
     def drop(self) -> None:
         """See `ServerLine`. What only reads is asked once more elsewhere, if that is configured."""

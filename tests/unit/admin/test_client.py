@@ -60,10 +60,32 @@ def test_the_summary_names_what_an_operator_looks_for() -> None:
         "credential reports",
         "listener orders: 127.0.0.1:5432, unix:/run/orders (postgres), 1 sessions",
         "db1:5432 healthy, db2:5432 ejected",
-        "version 7",
+        "version 7, leased until ",
+        "vault main: https://vault.example.com:8200, kubernetes role orders, logged in until ",
+        "gave no answer in time",
         "source_failed",
     ):
         assert words in summary
+
+
+@pytest.mark.parametrize(
+    ("state", "ready", "said"),
+    [
+        ("ready", True, " · ready · "),
+        ("ready", False, " · not ready · "),
+        ("draining", False, " · draining, not ready · "),
+    ],
+)
+def test_the_summary_says_once_whether_it_is_ready(state: str, ready: bool, said: str) -> None:
+    data = to_json(full_snapshot())
+    data["daemon"]["state"], data["ready"] = state, ready
+    assert said in client.summary(data).splitlines()[0]
+
+
+def test_a_credential_without_a_value_is_said_to_have_none() -> None:
+    data = to_json(full_snapshot())
+    data["credentials"][0].update(version=None, expires=None, lease=False)
+    assert "credential orders-db: file /etc/secrets/orders, no value yet" in client.summary(data).splitlines()
 
 
 async def test_a_verb_is_done_through_the_unix_socket(directory: Path) -> None:

@@ -42,7 +42,10 @@ def test_everything_in_a_snapshot_is_told() -> None:
     assert [endpoint["last_error"] for endpoint in data["upstreams"][0]["endpoints"]] == [None, "connect_timeout"]
     assert data["credentials"][0]["age_seconds"] == 90.0
     assert data["credentials"][0]["expires"] == "2026-09-21T16:13:20.000Z"
-    assert (data["credentials"][0]["lease"], data["credentials"][0]["renewed"]) == (True, "2026-09-21T15:13:20.000Z")
+    assert (data["credentials"][0]["lease"], data["credentials"][0]["next_renewal"]) == (
+        True,
+        "2026-09-21T15:13:20.000Z",
+    )
     assert data["vaults"] == [
         {
             "name": "main",

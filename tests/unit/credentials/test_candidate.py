@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
-from ambassador.credentials.candidate import Candidate, credential_of
+from ambassador.credentials.candidate import Candidate, credential_of, tried
+from ambassador.credentials.credential import Credential
+from ambassador.credentials.plan import TrialResult
 from ambassador.credentials.sources.base import Fetched, Lease
 from ambassador.credentials.term import Term
 from ambassador.errors import CredentialError
@@ -37,3 +43,30 @@ def test_a_candidate_shows_no_value() -> None:
     candidate = Candidate(value)
     assert (candidate.lease, candidate.again, candidate.refusals) == (None, None, 0)
     assert secret not in repr(candidate)
+
+
+@pytest.mark.parametrize("result", TrialResult)
+async def test_a_trial_s_answer_is_what_came_of_it(result: TrialResult) -> None:
+    async def trial(value: Credential) -> TrialResult:
+        return result
+
+    assert await tried(trial, credential_of("db", Fetched(FIELDS), ManualClock()), 1.0) is result
+
+
+async def test_a_trial_that_fails_or_never_ends_says_nothing_of_the_value(
+    logged: Callable[[], list[dict[str, Any]]],
+) -> None:
+    value = credential_of("db", Fetched(FIELDS), ManualClock(), version=3)
+
+    async def fails(value: Credential) -> TrialResult:
+        raise RuntimeError("out of order")
+
+    async def hangs(value: Credential) -> TrialResult:
+        await asyncio.Event().wait()
+        return TrialResult.ACCEPTED
+
+    for trial in (fails, hangs):
+        assert await tried(trial, value, 0.01) is TrialResult.UNKNOWN
+    assert [(line["event"], line["credential"], line["version"]) for line in logged()] == [
+        ("trial login failed", "db", 3)
+    ] * 2

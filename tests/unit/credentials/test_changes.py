@@ -12,7 +12,7 @@ import pytest
 from ambassador.config.model import Model
 from ambassador.config.schema import CredentialSettings
 from ambassador.credentials.changes import Changes
-from ambassador.credentials.sources.base import Fetched, Source
+from ambassador.credentials.sources.base import Change, Fetched, Source
 from ambassador.kit.clock import Clock
 from tests.support.clock import ManualClock
 
@@ -31,7 +31,7 @@ class Teller(Source):
         self.tells = tells
         self.listened: list[tuple[float, float]] = []
         self.closed = 0
-        self.word: asyncio.Queue[Exception | bool] = asyncio.Queue()
+        self.word: asyncio.Queue[Exception | Change | bool] = asyncio.Queue()
 
     async def fetch(self) -> Fetched:
         raise NotImplementedError
@@ -39,18 +39,18 @@ class Teller(Source):
     def describe(self) -> str:
         return "teller"
 
-    def changes(self, *, poll: float, debounce: float, clock: Clock) -> AsyncGenerator[None] | None:
+    def changes(self, *, poll: float, debounce: float, clock: Clock) -> AsyncGenerator[Change] | None:
         if not self.tells:
             return None
         self.listened.append((poll, debounce))
         return self._told()
 
-    async def _told(self) -> AsyncGenerator[None]:
+    async def _told(self) -> AsyncGenerator[Change]:
         try:
             while word := await self.word.get():
                 if isinstance(word, Exception):
                     raise word
-                yield
+                yield Change.END if word is Change.END else Change.VALUE
         finally:
             self.closed += 1
 
@@ -60,10 +60,11 @@ class Ear:
 
     def __init__(self, source: Teller, clock: ManualClock) -> None:
         self.heard = 0
+        self.last: Change | None = None
         self.changes = Changes(source, SETTINGS, clock, self.hear)
 
-    def hear(self) -> None:
-        self.heard += 1
+    def hear(self, change: Change) -> None:
+        self.heard, self.last = self.heard + 1, change
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
@@ -88,6 +89,16 @@ async def test_each_word_is_heard(clock: ManualClock) -> None:
         assert ear.heard == 3
     assert source.listened == [(7.0, 0.5)]
     assert source.closed == 1
+
+
+async def test_what_it_is_about_is_passed_on(clock: ManualClock) -> None:
+    source = Teller()
+    ear = Ear(source, clock)
+    async with ear.open():
+        for change in (Change.END, Change.VALUE):
+            source.word.put_nowait(change)
+            await clock.settle()
+            assert ear.last is change
 
 
 async def test_it_listens_from_the_very_first_moment(clock: ManualClock) -> None:

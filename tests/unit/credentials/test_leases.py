@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from ambassador.config.model import Model
 from ambassador.credentials.leases import Leases
+from ambassador.credentials.secret import Secret
 from ambassador.credentials.sources.base import Fetched, Lease, Source
 from ambassador.credentials.store import Store
 from ambassador.credentials.term import Term
+from ambassador.credentials.vault.token import Token
 from ambassador.errors import CredentialError, Reason
 from ambassador.telemetry.metrics import CredentialMetrics
 from tests.support.clock import ManualClock
@@ -202,6 +205,38 @@ async def test_a_wall_clock_that_jumps_changes_nothing(world: World) -> None:
         world.clock.jump(jump)
         await world.clock.advance(35)
     assert (world.told, world.source.asked) == ([], 0)
+
+
+async def test_the_users_of_one_whose_token_ends_before_it_are_told_in_time(world: World) -> None:
+    token = Token(Secret("s.token"), Term(world.clock.now(), 100.0, renewable=True), ours=True)
+    world.store.taken("db", 1)
+    world.adopt(1, replace(world.lease(seconds=3600.0), parent=token))
+    world.adopt(2, world.lease("two", 3600.0))
+    await world.clock.advance(60)
+    assert world.told == []
+    token.trouble = "the vault is sealed"
+    world.leases.moved()
+    await world.clock.advance(31)
+    assert world.told == [], "40 s were left when that was known: the last fifth has not begun"
+    await world.clock.advance(2)
+    assert world.told == [(1, False)]
+    await world.clock.advance(4)
+    assert world.told == [(1, False), (1, True)]
+    await world.clock.advance(4)
+    assert world.events == {"lapsed": 1}
+
+
+async def test_users_stay_where_its_token_is_kept_alive_after_all(world: World) -> None:
+    token = Token(Secret("s.token"), Term(world.clock.now(), 100.0, renewable=True), ours=True)
+    world.store.taken("db", 1)
+    world.adopt(1, replace(world.lease(seconds=3600.0), parent=token))
+    world.adopt(2, world.lease("two", 3600.0))
+    await world.clock.advance(60)
+    for token.trouble in ("the vault is sealed", None):
+        world.leases.moved()
+        await world.clock.advance(25)
+    await world.clock.advance(3000)
+    assert world.told == []
 
 
 async def test_a_lost_one_is_not_revoked_but_its_users_must_go_soon(world: World) -> None:

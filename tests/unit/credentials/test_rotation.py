@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,10 +18,12 @@ from ambassador.credentials import rotation
 from ambassador.credentials.credential import Credential
 from ambassador.credentials.leases import Leases
 from ambassador.credentials.rotation import REFUSALS, Keeper, TrialResult
-from ambassador.credentials.sources.base import Fetched, Lease, LeaseLost, Source
+from ambassador.credentials.secret import Secret
+from ambassador.credentials.sources.base import Change, Fetched, Lease, LeaseLost, Source
 from ambassador.credentials.sources.file import File, FileOptions
 from ambassador.credentials.store import Store
 from ambassador.credentials.term import Term
+from ambassador.credentials.vault.token import Token
 from ambassador.errors import CredentialError, Reason
 from ambassador.kit.clock import Clock
 from ambassador.telemetry.metrics import CredentialMetrics
@@ -46,7 +49,7 @@ class Stage(Source):
         self.gate.set()
         self.advice: tuple[str, ...] | Exception = ()
         self.watches = 0
-        self._changed: asyncio.Queue[Exception | None] = asyncio.Queue()
+        self._changed: asyncio.Queue[Exception | Change] = asyncio.Queue()
 
     def show(self, password: str, **more: str) -> None:
         """From now on show this password, and tell of the change."""
@@ -60,8 +63,8 @@ class Stage(Source):
         self.failure = CredentialError(Reason.SOURCE_FAILED, failure) if isinstance(failure, str) else failure
         self.tell()
 
-    def tell(self, failure: Exception | None = None) -> None:
-        self._changed.put_nowait(failure)
+    def tell(self, what: Exception | Change = Change.VALUE) -> None:
+        self._changed.put_nowait(what)
 
     async def fetch(self) -> Fetched:
         self.fetches += 1
@@ -74,16 +77,16 @@ class Stage(Source):
     def describe(self) -> str:
         return "stage"
 
-    def changes(self, *, poll: float, debounce: float, clock: Clock) -> AsyncGenerator[None] | None:
+    def changes(self, *, poll: float, debounce: float, clock: Clock) -> AsyncGenerator[Change] | None:
         return self._changes() if self.tells else None
 
-    async def _changes(self) -> AsyncGenerator[None]:
+    async def _changes(self) -> AsyncGenerator[Change]:
         self.watches += 1
         while True:
-            failure = await self._changed.get()
-            if failure is not None:
-                raise failure
-            yield
+            told = await self._changed.get()
+            if isinstance(told, Exception):
+                raise told
+            yield told
 
     async def warnings(self) -> tuple[str, ...]:
         if isinstance(self.advice, Exception):
@@ -733,6 +736,7 @@ class Lender(Stage):
         self.made = 0
         self.dud = False  # whether what it makes is no value
         self.late = False  # whether it has ended when it comes
+        self.token: Token | None = None  # what its leases end with
 
     @property
     def makes_new(self) -> bool:
@@ -750,7 +754,8 @@ class Lender(Stage):
         self.live.append(name)
         term = Term(self.clock.now() - (200.0 if self.late else 0.0), 100.0, renewable=True, first=100.0)
         return Fetched(
-            {"username": name.encode(), "password": b"" if self.dud else b"hunter22"}, lease=Lease(name, term)
+            {"username": name.encode(), "password": b"" if self.dud else b"hunter22"},
+            lease=Lease(name, term, self.token),
         )
 
     async def renew(self, lease: Lease) -> Lease | None:
@@ -761,7 +766,7 @@ class Lender(Stage):
         if self.unwilling:
             return None
         duration = lease.term.first if self.grants is None else self.grants
-        return Lease(lease.id, lease.term.renewed(duration, self.clock.now()))
+        return replace(lease, term=lease.term.renewed(duration, self.clock.now()))
 
     async def revoke(self, lease: Lease) -> bool:
         self.live.remove(lease.id)
@@ -829,8 +834,8 @@ class LendingWorld:
 
 
 @asynccontextmanager
-async def lending(clock: ManualClock) -> AsyncIterator[LendingWorld]:
-    world = LendingWorld(clock)
+async def lending(clock: ManualClock, world: LendingWorld | None = None) -> AsyncIterator[LendingWorld]:
+    world = LendingWorld(clock) if world is None else world
     task = asyncio.ensure_future(world.keeper.run())
     await clock.settle()
     try:
@@ -935,6 +940,37 @@ async def test_while_the_source_is_away_it_is_asked_more_often_the_nearer_the_en
         assert world.user == "user 1"
         assert world.left > 90
         assert (world.source.fetches, world.error()) == (1, None)
+
+
+async def test_what_a_lease_ends_with_moves_its_end_and_that_is_said(clock: ManualClock) -> None:
+    world = LendingWorld(clock)
+    token = world.source.token = Token(Secret("s.token"), Term(clock.now(), 50.0, renewable=True), ours=True)
+    async with lending(clock, world):
+        assert (world.left, world.error()) == (100.0, None)
+        end = world.metrics.expires
+        assert end is not None
+        token.trouble = "the vault is sealed"
+        world.source.tell(Change.END)
+        await clock.advance(1)
+        assert (world.left, world.error()) == (49.0, "the vault is sealed")
+        assert world.metrics.expires == pytest.approx(end - 50)
+        assert (world.source.fetches, world.source.renewals) == (1, 0), "nothing is asked for on that account"
+        token.trouble = None
+        world.source.tell(Change.END)
+        await clock.advance(1)
+        assert (world.left, world.error()) == (98.0, None)
+        assert world.metrics.expires == pytest.approx(end)
+
+
+async def test_a_renewal_does_not_outlast_a_token_that_is_about_to_end(clock: ManualClock) -> None:
+    world = LendingWorld(clock)
+    token = world.source.token = Token(Secret("s.token"), Term(clock.now(), 80.0, renewable=True), ours=True)
+    async with lending(clock, world):
+        await clock.advance(1)
+        token.trouble = "no login succeeds"
+        await clock.advance(69)
+        assert world.source.renewals == 1
+        assert (world.left, world.error()) == (10.0, "no login succeeds")
 
 
 async def test_one_that_ended_while_the_source_was_away_is_replaced(clock: ManualClock) -> None:

@@ -138,8 +138,8 @@ async def test_vaults_and_what_they_lent_are_shown(monkeypatch: pytest.MonkeyPat
             user, kept = sorted(shown["credentials"], key=lambda one: str(one["name"]), reverse=True)
             assert (user["lease"], kept["lease"]) == (True, False)
             assert user["expires"] is not None
-            assert user["renewed"] < user["expires"]
-            assert kept["renewed"] is not None
+            assert user["next_renewal"] < user["expires"]
+            assert kept["next_renewal"] is not None
             server.seal()
             house.daemon.world.keepers["kept"].ask(None)
             await until("trouble", lambda: house.status()["vaults"][0]["last_error"] is not None)

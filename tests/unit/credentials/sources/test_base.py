@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from ambassador.config.model import Model
-from ambassador.credentials.sources.base import Fetched, Source, without_newline
+from ambassador.credentials.sources.base import Fetched, Lease, Source, without_newline
+from ambassador.credentials.term import Term
 from ambassador.kit.clock import SYSTEM
 
 
@@ -54,3 +55,21 @@ def test_a_source_that_cannot_fetch_is_none() -> None:
 
     with pytest.raises(TypeError, match="abstract"):
         Nothing("db", Model())  # type: ignore[abstract]  # that is the point
+
+
+class Tree:
+    """What a lease hangs on."""
+
+    trouble: str | None = None
+    ends_at = float("inf")
+
+
+def test_a_lease_ends_with_its_parent() -> None:
+    alone, parent = Lease("one", Term(100.0, 60.0, renewable=True)), Tree()
+    lease = Lease("one", alone.term, parent)
+    assert (alone.ends_at, alone.trouble) == (160.0, None)
+    assert (lease.ends_at, lease.trouble) == (160.0, None)
+    parent.ends_at, parent.trouble = 120.0, "it withers"
+    assert (lease.ends_at, lease.trouble) == (120.0, "it withers")
+    parent.ends_at = 170.0
+    assert lease.ends_at == 160.0

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import pytest
 
 from ambassador.config.model import Model
-from ambassador.credentials.secret import Secret
-from ambassador.credentials.sources.base import Fetched, Lease, LeaseLost
+from ambassador.credentials.sources.base import Change, Fetched, Lease, LeaseLost
 from ambassador.credentials.sources.vault_database import VaultDatabase, VaultDatabaseOptions
 from ambassador.credentials.term import Care, Term
 from ambassador.credentials.vault.failure import Kind, VaultError
@@ -19,6 +19,7 @@ from ambassador.credentials.vault.token import Token
 from ambassador.kit.clock import Clock
 from tests.support.clock import ManualClock
 from tests.support.fake_vault import FakeVault
+from tests.support.house import until
 from tests.support.openbao import OpenBao
 from tests.support.openbao_engines import PostgresDatabase
 from tests.support.postgres import PostgresServer
@@ -147,24 +148,43 @@ async def test_a_renewal_that_fails_says_nothing_of_the_lease(
 # How long it lasts
 
 
-@pytest.mark.parametrize(
-    ("token", "seconds"),
-    [
-        (None, 60.0),
-        (Term(1000.0, 30.0, renewable=True), 60.0),
-        (Term(1000.0, 30.0, renewable=False), 30.0),
-        (Term(1000.0, 30.0, renewable=True, first=600.0), 30.0),
-        (Term(1000.0, 600.0, renewable=False), 60.0),
-        (Term(900.0, 50.0, renewable=False), 0.0),
-        (Term(1000.0, float("inf"), renewable=False), 60.0),
-    ],
-)
-async def test_no_lease_is_believed_to_outlast_a_token_that_will_not_be_renewed(
-    server: FakeVault, token: Term | None, seconds: float
-) -> None:
+async def test_a_lease_ends_with_the_token_it_was_asked_for_with(server: FakeVault) -> None:
     async with lending(server.url, ManualClock(now=1000.0), revoke=False) as source:
-        source.vault.token = None if token is None else Token(Secret("s.token"), token, ours=True)
-        assert source.bounded(60.0) == seconds
+        lease = await leased(source)
+        first = source.vault.token
+        assert lease.parent is first is not None
+        assert (lease.ends_at, lease.trouble) == (1060.0, None)
+        first.term, first.trouble = Term(1000.0, 30.0, renewable=False), "it is revoked"
+        assert (lease.ends_at, lease.trouble) == (1030.0, "it is revoked")
+        renewed = await source.renew(lease)
+        assert renewed is not None
+        assert (renewed.parent, renewed.ends_at) == (first, 1030.0)
+
+
+async def test_it_tells_that_the_end_has_moved_or_that_there_is_another_token(server: FakeVault) -> None:
+    async with lending(server.url, ManualClock()) as source:
+        changes = source.changes(poll=1.0, debounce=0.1, clock=source.vault.clock)
+        assert changes is not None
+        lease = await leased(source)
+        told: list[Change] = []
+
+        async def listen() -> None:
+            async with aclosing(changes):
+                while True:
+                    told.append(await anext(changes))
+
+        listening = asyncio.ensure_future(listen())
+        await asyncio.sleep(0.01)
+        assert isinstance(lease.parent, Token)
+        source.vault.worry(lease.parent, "it is sealed")
+        await until("the first word", lambda: told == [Change.END])
+        source.vault.worry(lease.parent, "it is sealed")
+        source.vault.worry(lease.parent, None)
+        await until("the second", lambda: told == [Change.END] * 2)
+        await source.vault.log_in(lease.parent)
+        await until("the third", lambda: told == [Change.END, Change.END, Change.VALUE])
+        listening.cancel()
+        await asyncio.wait([listening])
 
 
 # Revocation

@@ -41,6 +41,16 @@ def test_a_renewal_grows_its_term_for_all_who_hold_it() -> None:
     assert (held.term.ends_at, held.term.first, held.term.care) == (4200.0, 3600.0, Care.REPLACE)
 
 
+def test_what_came_with_it_has_no_end_of_its_own_while_it_is_kept_alive() -> None:
+    token = from_auth(AUTH, now=1000.0, renews=True, ours=True)
+    assert token is not None
+    assert (token.ends_at, token.trouble) == (float("inf"), None)
+    token.trouble = "the vault is sealed"
+    assert token.ends_at == 4600.0
+    token.trouble, token.replaced = None, True
+    assert token.ends_at == 4600.0
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -3,84 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import random
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hvac.adapters import JSONAdapter
 
 from ambassador.credentials.vault import vault as module
-from ambassador.credentials.vault.failure import Kind, VaultError
+from ambassador.credentials.vault.failure import Kind
 from ambassador.credentials.vault.operation import Operation
-from ambassador.credentials.vault.vault import FIRST_DOUBT, LONGEST_REFUSAL, Vault
+from ambassador.credentials.vault.vault import FIRST_DOUBT, LONGEST_REFUSAL
 from ambassador.demo.servers import Certificates
-from ambassador.telemetry.metrics import Metrics, VaultMetrics
+from ambassador.telemetry.metrics import Metrics
 from tests.support.certificates import Authority
 from tests.support.clock import ManualClock
 from tests.support.fake_vault import FakeVault
-from tests.support.house import until
 from tests.support.openbao import OpenBao
 from tests.support.secrets import canary
-from tests.support.vaults import opened
+from tests.support.vaults import LOGIN, Opened, at, counted, opened
 
 Logged = Callable[[], list[dict[str, Any]]]
-
-LOGIN = "auth/userpass/login/app"
-
-
-@pytest.fixture
-def server() -> Iterator[FakeVault]:
-    """Lets in whoever is `app`, for an hour at a time; has one secret."""
-    with FakeVault().login(LOGIN, password="open").key_value("kv", 1) as found:
-        found.put("kv", "app", username="u")
-        yield found
-
-
-@pytest.fixture(autouse=True)
-def password(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DOOR", "open")
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-class Opened:
-    """A Vault, and its counts."""
-
-    def __init__(self, vault: Vault, metrics: Metrics) -> None:
-        self.vault = vault
-        self.metrics: VaultMetrics = metrics.vault(vault.name)
-
-    async def read(self, path: str = "kv/app", **more: Any) -> Any:
-        return await self.vault.ask(Operation.READ_SECRET, f"read {path}", reading(path), **more)
-
-    async def fails(self, path: str = "kv/app", **more: Any) -> VaultError:
-        with pytest.raises(VaultError) as caught:
-            await self.read(path, **more)
-        return caught.value
-
-    @property
-    def shown(self) -> str | None:
-        """The token it has."""
-        return None if self.vault.token is None else self.vault.token.secret.reveal().decode()
-
-
-def reading(path: str) -> Callable[[JSONAdapter], Any]:
-    return lambda adapter: adapter.get(f"/v1/{path}")
-
-
-@asynccontextmanager
-async def at(server: FakeVault, clock: ManualClock, **settings: Any) -> AsyncIterator[Opened]:
-    metrics = Metrics()
-    login = {"userpass": {"username": "app", "password_env": "DOOR"}}
-    async with opened(server.url, login, clock=clock, metrics=metrics, **settings) as vault:
-        yield Opened(vault, metrics)
-
 
 # Asking
 
@@ -166,7 +107,7 @@ async def test_a_token_that_was_revoked_is_replaced_once_however_many_are_denied
     async with at(server, clock) as found:
         await found.vault.reach()
         told = []
-        found.vault.on_login(lambda: told.append(1))
+        found.vault.on_token(lambda: told.append(1))
         assert found.shown is not None
         server.revoke(found.shown).on("kv", delay=0.05)
         answers = await asyncio.gather(*(found.read() for _ in range(50)))
@@ -218,7 +159,7 @@ async def test_a_login_that_gives_the_same_token_again_helps_nobody(
     monkeypatch.setenv("GIVEN", server.token())
     async with opened(server.url, {"token": {"env": "GIVEN"}}, clock=clock) as vault:
         found, told = Opened(vault, Metrics()), []
-        vault.on_login(lambda: told.append(1))
+        vault.on_token(lambda: told.append(1))
         await found.read()
         server.deny("kv")
         for _ in range(10):
@@ -233,7 +174,7 @@ async def test_a_login_that_gives_the_same_token_again_helps_nobody(
 async def test_whoever_wants_to_hear_no_more_is_not_told(server: FakeVault, clock: ManualClock) -> None:
     told = []
     async with at(server, clock) as found:
-        unsubscribe = found.vault.on_login(lambda: told.append(1))
+        unsubscribe = found.vault.on_token(lambda: told.append(1))
         await found.vault.reach()
         unsubscribe()
         unsubscribe()
@@ -316,135 +257,6 @@ async def test_nothing_to_log_in_with_asks_nobody(
 # The life of a token
 
 
-def counted(server: FakeVault, prefix: str) -> int:
-    return len(server.asked(prefix))
-
-
-async def renewals(server: FakeVault, number: int) -> None:
-    """Wait for the threads, which know nothing of the clock by hand."""
-    await until(f"renewal {number}", lambda: counted(server, "auth/token/renew-self") >= number)
-    await asyncio.sleep(0.05)
-
-
-async def test_it_is_renewed_at_about_two_thirds_and_again_and_again(server: FakeVault, clock: ManualClock) -> None:
-    async with at(server, clock, kept=True) as found:
-        await found.vault.reach()
-        token = found.vault.token
-        assert token is not None
-        for number in range(1, 4):
-            await clock.advance(0.59 * 3600 - (clock.now() - token.term.granted_at))
-            assert counted(server, "auth/token/renew-self") == number - 1
-            await clock.advance(0.08 * 3600)
-            await renewals(server, number)
-            assert found.vault.token is token
-            # From when it was asked for.
-            assert token.term.ends_at == pytest.approx(clock.now() + 3600, abs=0.08 * 3600)
-            assert found.metrics.token_expires == pytest.approx(clock.wall() + token.term.ends_at - clock.now())
-        assert counted(server, LOGIN) == 1
-
-
-async def test_near_its_maximum_it_is_replaced_while_the_old_one_still_works(
-    server: FakeVault, clock: ManualClock
-) -> None:
-    told = []
-    server.on("auth/token/renew-self", change=lambda said: said | {"auth": said["auth"] | {"lease_duration": 1000}})
-    async with at(server, clock, kept=True) as found:
-        found.vault.on_login(lambda: told.append(1))
-        await found.vault.reach()
-        first = found.shown
-        await clock.advance(0.67 * 3600)
-        await renewals(server, 1)
-        assert (found.shown, told) == (first, [])
-        await clock.advance(670)
-        await until("another token", lambda: found.shown != first)
-        assert told == [1]
-        assert first in server.contents.tokens
-
-
-async def test_one_that_will_not_be_renewed_is_replaced(server: FakeVault, clock: ManualClock) -> None:
-    server.login(LOGIN, password="open", renewable=False)
-    async with at(server, clock, kept=True) as found:
-        await found.vault.reach()
-        first = found.shown
-        await clock.advance(0.67 * 3600)
-        await until("another token", lambda: found.shown != first)
-        assert counted(server, "auth/token/renew-self") == 0
-
-
-@pytest.mark.parametrize("status", [400, 403, 500])
-async def test_one_whose_renewal_is_refused_in_whatever_way_is_replaced(
-    server: FakeVault, clock: ManualClock, status: int
-) -> None:
-    async with at(server, clock, kept=True) as found:
-        await found.vault.reach()
-        first = found.shown
-        server.on("auth/token/renew-self", status=status, errors=["past the max TTL, cannot renew"])
-        await clock.advance(0.67 * 3600)
-        await until("another token", lambda: found.shown != first)
-        assert counted(server, "auth/token/renew-self") == 1
-
-
-async def test_while_the_vault_is_away_it_is_kept_and_few_requests_are_made(
-    server: FakeVault, clock: ManualClock
-) -> None:
-    async with at(server, clock, kept=True) as found:
-        await found.vault.reach()
-        first = found.shown
-        server.seal()
-        for _ in range(300):
-            await clock.advance(10)
-            await asyncio.sleep(0.002)
-        assert found.shown == first
-        assert 5 < len(server.asked()) < 200
-        server.unseal()
-        for _ in range(200):  # its requests take time that this clock does not know of
-            await clock.advance(10)
-            await asyncio.sleep(0.01)
-            if found.vault.trouble is None:
-                break
-        assert found.vault.trouble is None
-        assert found.vault.token is not None
-        assert found.vault.token.term.ends_at > clock.now()
-
-
-@pytest.mark.parametrize("granted", [0, None, "1h", -5])
-async def test_a_renewal_that_grants_nothing_is_none(server: FakeVault, clock: ManualClock, granted: Any) -> None:
-    async with at(server, clock, kept=True) as found:
-        await found.vault.reach()
-        assert found.vault.token is not None
-        term = found.vault.token.term
-        server.on("auth/token/renew-self", body=f'{{"auth": {{"lease_duration": {json(granted)}}}}}')
-        await clock.advance(0.67 * 3600)
-        await until("it to be asked for", lambda: len(server.asked("auth/token/renew-self")) >= 1)
-        assert found.vault.token.term is term
-        server.as_usual()
-        for _ in range(200):  # its requests take time that this clock does not know of
-            await clock.advance(10)
-            await asyncio.sleep(0.01)
-            if found.vault.token.term is not term:
-                break
-        assert found.vault.token.term.granted_at > term.granted_at
-
-
-def json(value: Any) -> str:
-    return {None: "null", "1h": '"1h"'}.get(value, str(value))
-
-
-async def test_one_that_was_given_to_us_and_meets_its_maximum_is_looked_up_and_not_in_a_busy_loop(
-    server: FakeVault, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("GIVEN", server.token(ttl=3600))
-    server.on("auth/token/renew-self", change=lambda said: said | {"auth": said["auth"] | {"lease_duration": 1000}})
-    async with opened(server.url, {"token": {"env": "GIVEN"}}, clock=clock, kept=True) as vault:
-        await vault.reach()
-        token = vault.token
-        for _ in range(40):
-            await clock.advance(90)
-            await asyncio.sleep(0.01)
-        assert vault.token is token
-        assert 2 < len(server.asked()) < 20
-
-
 async def test_one_that_has_ended_is_replaced_when_it_is_needed(server: FakeVault, clock: ManualClock) -> None:
     async with at(server, clock) as found:
         await found.read()
@@ -461,53 +273,6 @@ async def test_a_wall_clock_that_jumps_changes_nothing(server: FakeVault, clock:
             await clock.advance(60)
             await found.read()
         assert len(server.asked("auth")) == 1
-
-
-async def test_one_without_an_end_is_left_alone(
-    server: FakeVault, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("GIVEN", server.root)
-    endless = {"expire_time": None, "ttl": 0}
-    server.on("auth/token/lookup-self", change=lambda said: said | {"data": said["data"] | endless})
-    async with opened(server.url, {"token": {"env": "GIVEN"}}, clock=clock, kept=True) as vault:
-        await vault.reach()
-        await clock.advance(1e7)
-        assert len(server.asked()) == 1
-
-
-async def test_a_file_s_token_is_left_to_whoever_keeps_it(
-    server: FakeVault, clock: ManualClock, tmp_path: Path
-) -> None:
-    (tmp_path / "token").write_text(server.token(ttl=600))
-    async with opened(server.url, {"token_file": {"path": tmp_path / "token"}}, clock=clock, kept=True) as vault:
-        await vault.reach()
-        await clock.advance(590)
-        assert [request.path for request in server.asked()] == ["auth/token/lookup-self"]
-        await clock.advance(3600)
-        assert len(server.asked()) < 20
-
-
-async def test_nobody_cares_for_what_was_never_needed(server: FakeVault, clock: ManualClock) -> None:
-    async with at(server, clock, kept=True):
-        await clock.advance(1e6)
-    assert server.asked() == []
-
-
-async def test_renewals_of_many_daemons_are_spread(server: FakeVault, clock: ManualClock) -> None:
-    shares = set()
-    for seed in range(20):
-        async with at(server, clock) as found:
-            vault = Vault(
-                "v",
-                found.vault.settings,
-                None,
-                metrics=VaultMetrics(),
-                clock=clock,
-                rng=random.Random(seed),
-            )
-            shares.add(vault._share)
-    assert len(shares) == 20
-    assert all(0.6 <= share <= 2 / 3 for share in shares)
 
 
 # The end

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from ambassador.errors import Reason
@@ -155,6 +158,20 @@ async def test_without_a_server_to_ask_again_it_is_excused(make_table: MakeTable
     fake.refuse_connections()
     fake.hang_up()
     assert await guest.hear() == b"-ERR the upstream service is not available\r\n"
+
+
+async def test_that_a_server_closed_it_is_said_with_what_it_owed(
+    table: Table, fake: FakeRedis, logged: Callable[[], list[dict[str, Any]]]
+) -> None:
+    guest = await table.guest()
+    await guest.ask("PING")
+    fake.on("GET", act="hang")
+    guest.say("GET a", "GET b")
+    await until("the server to hear of it", lambda: fake.asked("GET") >= 1)
+    fake.hang_up()
+    assert await guest.hear() + await guest.hear() == LOST * 2
+    lost = [line for line in logged() if line["event"] == "upstream connection lost"]
+    assert [(line["level"], line["owed"], line["error"]) for line in lost] == [("warning", 2, "the server closed it")]
 
 
 async def test_what_was_half_answered_is_not_asked_again(make_table: MakeTable, fake: FakeRedis) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ambassador.credentials.vault import vault as module
+from ambassador.credentials.vault import upkeep as module
 from ambassador.credentials.vault.failure import Kind, VaultError
 from ambassador.credentials.vault.logins.token_file import TokenFileLogin, TokenFileOptions
 from ambassador.credentials.vault.vault import Vault
@@ -42,7 +42,7 @@ async def test_it_is_followed_when_it_changes_and_whoever_holds_leases_is_told(
     path.write_text(first)
     told = []
     async with opened(openbao.url, {"token_file": {"path": path}}, kept=True) as vault:
-        vault.on_login(lambda: told.append(1))
+        vault.on_token(lambda: told.append(1))
         await vault.reach()
         assert told == []
         (tmp_path / "new").write_text(second)
