@@ -17,8 +17,9 @@ cdef class Transport(Descriptor):
     cdef public Taker taker
     cdef public Py_ssize_t most
 
-    @cython.locals(data=bytes, most=Py_ssize_t, taker=Taker)
     cpdef ready(self, unsigned int events)
+    @cython.locals(data=bytes, doubtful=bint, full=bint, left=Py_ssize_t, most=Py_ssize_t, taker=Taker)
+    cdef _read(self, unsigned int events)
     cpdef failed(self, error)
     @cython.locals(count=Py_ssize_t)
     cpdef take(self, bytes chunk)

@@ -27,6 +27,9 @@ LOW_WATER = 16384
 MOST = 65536
 """Most bytes taken from the socket at a time."""
 
+READS = 4
+"""Most reads in a row from one socket that has more each time: the others are to have their turn."""
+
 SALVAGED = 256
 """Most reads from a connection that has broken."""
 
@@ -131,25 +134,37 @@ class Transport(Descriptor):
         if events & ERROR and not self._watched & (READ | WRITE):
             self._consider()
         if events & READABLE and self._watched & READ:
+            self._read(events)
+        if events & WRITABLE and self._watched & WRITE:
+            self._flush()
+
+    def _read(self, events: int) -> None:
+        """Take what has come, and go on while there is much of it: what it gives rise to is gathered, and the more that
+        is, the less each costs whoever is asked. Where more than bytes has come, it is one step at a time."""
+        doubtful = events & DOUBTFUL != 0
+        for left in range(1 if doubtful else READS, 0, -1):
             most = self.most
             try:
                 data = self.receive(most)
             except OSError as error:
                 self._lose(error)
                 return
-            if data:
-                if len(data) == most or events & DOUBTFUL:
-                    self._rearm()
-                # Held while it works: it may have another put in its place, and compiled code holds nothing by itself.
-                taker = self.taker
-                taker.take(data)
-            elif data is not None:
-                self._ended()
-        if events & WRITABLE and self._watched & WRITE:
-            self._flush()
+            if not data:
+                if data is not None:
+                    self._ended()
+                return
+            full = len(data) == most
+            if doubtful or (full and left == 1):
+                self._rearm()
+            # Held while it works: it may have another put in its place, and compiled code holds nothing by itself.
+            taker = self.taker
+            taker.take(data)
+            if not full or not self._watched & READ:
+                return
 
     def failed(self, error: Exception) -> None:
         """What was called on the way has raised."""
+        self._rearm()
         self._events.delivery_failed(error)
 
     # ---- called by the owner

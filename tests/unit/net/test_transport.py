@@ -21,7 +21,7 @@ import pytest
 from ambassador.net import poller as pollers
 from ambassador.net.poller import Poller, poller
 from ambassador.net.taker import NOWHERE, Giving, Taker
-from ambassador.net.transport import HIGH_WATER, LOW_WATER, MOST, Transport
+from ambassador.net.transport import HIGH_WATER, LOW_WATER, MOST, READS, Transport
 from tests.support.sockets import reset, tcp_pair
 
 KINDS = ("tcp", "unix")
@@ -227,6 +227,35 @@ async def test_one_that_is_read_by_little_does_not_keep_others_waiting(join: Joi
     await until(lambda: quick.chunks)
     assert len(slow.chunks) < 5000
     await until(lambda: len(slow.chunks) == 5000)
+
+
+@every_kind
+async def test_who_has_much_is_read_some_times_in_a_row_and_then_waits_for_its_turn(join: Join, kind: str) -> None:
+    owner, transport, peer = join(kind, most=100)
+    transport.pause_reading()
+    peer.send(bytes(1000))
+    taken: list[int] = []
+
+    def look() -> None:
+        taken.append(len(owner.chunks))
+        if len(owner.chunks) < 10:
+            asyncio.get_running_loop().call_soon(look)
+
+    transport.resume_reading()
+    look()
+    await until(lambda: len(owner.chunks) == 10)
+    assert sorted({*taken} | {10}) == [0, READS, 2 * READS, 10]
+
+
+@every_kind
+@pytest.mark.parametrize("act", ["pause_reading", "close", "abort"])
+async def test_who_wants_no_more_is_not_read_on(join: Join, kind: str, act: str) -> None:
+    owner, transport, peer = join(kind, most=100)
+    owner.on_chunk = getattr(transport, act)
+    peer.send(bytes(1000))
+    await until(lambda: owner.chunks)
+    await turns()
+    assert len(owner.chunks) == 1
 
 
 class Fickle(Owner):
