@@ -43,6 +43,7 @@ def check(config: Config, names: Names, damaged: Collection[KeyPath] = ()) -> Fo
     yield from files(config)
     yield from addresses(config)
     yield from protocols(config)
+    yield from kinds(config)
     for name, listener in config.listeners.items():
         if ("listeners", name) not in damaged:
             yield from access(name, listener)
@@ -105,6 +106,7 @@ def _taken_by(address: Address, taken: Mapping[Address, str]) -> str | None:
 
 def protocols(config: Config) -> Found:
     """Listeners that speak another protocol than the upstream they name was set up for."""
+    users: dict[str, set[str]] = {}
     for name, listener in config.listeners.items():
         path: KeyPath = ("listeners", name, listener.protocol)
         for leaf in leaves(listener.options, path):
@@ -112,12 +114,45 @@ def protocols(config: Config) -> Found:
             if mark is None or mark.section != "upstreams":
                 continue
             for below, upstream in texts(leaf.value):
+                users.setdefault(upstream, set()).add(listener.protocol)
                 yield from _mismatch((*leaf.path, *below), listener, config.upstreams.get(upstream))
+    for name, spoken in users.items():
+        yield from _unused(name, config.upstreams.get(name), spoken)
 
 
 def _mismatch(path: KeyPath, listener: ListenerSettings, upstream: UpstreamSettings | None) -> Found:
     if upstream is not None and upstream.protocol not in {None, listener.protocol}:
         yield path, f"this listener speaks {listener.protocol}, but that upstream is set up for {upstream.protocol}"
+
+
+def _unused(name: str, upstream: UpstreamSettings | None, spoken: Collection[str]) -> Found:
+    logs_in = any(getattr(registry.resolve("protocols", protocol), "logs_in", True) for protocol in spoken)
+    if upstream is not None and upstream.credential is not None and not logs_in:
+        who = " and ".join(sorted(spoken))
+        message = f"{who} logs in nowhere, so this is of no use here; a client certificate belongs to tls"
+        yield ("upstreams", name, "credential"), message
+
+
+def kinds(config: Config) -> Found:
+    """Credentials that cannot be what they are used for: a certificate as a password, and the other way round."""
+    for name, upstream in config.upstreams.items():
+        if not _can(config, upstream.credential, "brings_password"):
+            message = f"{upstream.credential!r} is a certificate and no password: name it as the credential of tls"
+            yield ("upstreams", name, "credential"), message
+        yield from _uncertified(config, ("upstreams", name), None if upstream.tls is None else upstream.tls.credential)
+    for name, listener in config.listeners.items():
+        yield from _uncertified(config, ("listeners", name), None if listener.tls is None else listener.tls.credential)
+
+
+def _uncertified(config: Config, path: KeyPath, credential: str | None) -> Found:
+    if not _can(config, credential, "brings_certificate"):
+        yield (*path, "tls", "credential"), f"{credential!r} brings a user and a password, and no certificate"
+
+
+def _can(config: Config, credential: str | None, what: str) -> bool:
+    """Whether a credential may be used so; what is not known may."""
+    settings = None if credential is None else config.credentials.get(credential)
+    return settings is None or getattr(registry.resolve("sources", settings.source), what, True)
 
 
 def access(name: str, listener: ListenerSettings) -> Found:

@@ -96,6 +96,10 @@ class Source(ABC):
     fixed: ClassVar[bool] = False
     """Whether its answer cannot change while the daemon lives, so that asking twice is pointless."""
 
+    brings_password: ClassVar[bool] = True
+    brings_certificate: ClassVar[bool] = True
+    """Whether its value can be one: False where it never is, so that a wrong use is refused with the configuration."""
+
     def __init__(self, name: str, options: Any, vaults: Mapping[str, Any] = MappingProxyType({})) -> None:
         self.name = name
         self.options = options

@@ -51,6 +51,7 @@ class VaultDatabase(LeasingSource):
     """Asks for a user, or for the password of one."""
 
     Options: ClassVar[type[Model]] = VaultDatabaseOptions
+    brings_certificate = False
     options: VaultDatabaseOptions
 
     @property

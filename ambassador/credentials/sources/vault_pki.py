@@ -55,6 +55,7 @@ class VaultPki(VaultSource):
     """Has a new certificate issued at each fetch. Old ones are not revoked: they end by themselves."""
 
     Options: ClassVar[type[Model]] = VaultPkiOptions
+    brings_password = False
     options: VaultPkiOptions
 
     @property

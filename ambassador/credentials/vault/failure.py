@@ -65,7 +65,15 @@ _WORDS: Final = {
     Kind.FAILED: "failed at it",
 }
 
-_REFUSALS: Final = {Kind.DENIED, Kind.REJECTED}
+_LOGIN_WORDS: Final = {
+    Kind.DENIED: "refused the login: check mount, role and what is shown there, and the namespace",
+    Kind.MISSING: "has no such way to log in: check mount and namespace",
+    Kind.REJECTED: "refused the login",
+}
+"""In the place of those where it was a login: nothing of ours was denied yet but what we showed."""
+
+_NO_TLS: Final = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST"}
+"""OpenSSL's reasons where the other side speaks no TLS."""
 
 
 class VaultError(CredentialError):
@@ -108,8 +116,10 @@ def explained(error: Exception, *, vault: str, address: str, doing: str, login: 
 def _said(error: exceptions.VaultError, *, login: bool) -> tuple[Kind, str]:
     """What a Vault itself answered."""
     kind = next(kind for type_, kind in _BY_STATUS if isinstance(error, type_))
-    words = "refused the login" if login and kind in _REFUSALS else _WORDS[kind]
-    return kind, words + _quoted(error)
+    words = _LOGIN_WORDS.get(kind, _WORDS[kind]) if login else _WORDS[kind]
+    quoted = _quoted(error)
+    # Its own words say more than our advice.
+    return kind, (words.partition(":")[0] if login and quoted else words) + quoted
 
 
 def _beneath(error: Exception) -> tuple[Kind, str]:
@@ -120,7 +130,8 @@ def _beneath(error: Exception) -> tuple[Kind, str]:
     if any(isinstance(cause, (requests.Timeout, ReadTimeoutError, TimeoutError)) for cause in causes):
         return Kind.TIMEOUT, "gave no answer in time"
     if (doubt := next((cause for cause in causes if isinstance(cause, ssl.SSLError)), None)) is not None:
-        return Kind.TLS, f"is not trusted: {explain(doubt)}"
+        hint = " (does it speak TLS at all? then the address begins with http://)" if _reason(doubt) in _NO_TLS else ""
+        return Kind.TLS, f"is not trusted: {explain(doubt)}{hint}"
     if isinstance(error, (requests.ConnectionError, ProtocolError)):
         words = "broke off its answer" if isinstance(error, ProtocolError) else "cannot be reached"
         reason = next((cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror), None)
@@ -128,6 +139,11 @@ def _beneath(error: Exception) -> tuple[Kind, str]:
     if isinstance(error, requests.TooManyRedirects):
         return Kind.FAILED, "leads to another address that is not taken"
     return Kind.MALFORMED, "does not answer as a Vault does"
+
+
+def _reason(error: ssl.SSLError) -> str | None:
+    """OpenSSL's name for it; errors that Python makes have none."""
+    return getattr(error, "reason", None)
 
 
 def _quoted(error: exceptions.VaultError) -> str:

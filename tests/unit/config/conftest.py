@@ -172,15 +172,16 @@ class ShowOptions(Model):
 
 
 def _protocol(upstream_options: type[Model]) -> SimpleNamespace:
-    return SimpleNamespace(ListenerOptions=ForwardOptions, UpstreamOptions=upstream_options)
+    logs_in = upstream_options is not Nothing
+    return SimpleNamespace(ListenerOptions=ForwardOptions, UpstreamOptions=upstream_options, logs_in=logs_in)
 
 
 PLUGINS: dict[str, dict[str, SimpleNamespace | None]] = {
     "protocols": {"tcp": _protocol(Nothing), "postgres": _protocol(DatabaseOptions)},
     "sources": {
         "file": SimpleNamespace(Options=FileOptions),
-        "env": SimpleNamespace(Options=EnvOptions),
-        "exec": SimpleNamespace(Options=ExecOptions),
+        "env": SimpleNamespace(Options=EnvOptions, brings_certificate=False),
+        "exec": SimpleNamespace(Options=ExecOptions, brings_password=False),
         "grumpy": SimpleNamespace(Options=GrumpyOptions),
         "clumsy": SimpleNamespace(Options=ClumsyOptions),
         "absent": None,

@@ -54,6 +54,54 @@ def test_a_credential_must_exist_wherever_it_is_named() -> None:
     ]
 
 
+LENT: dict[str, Any] = {
+    "lent": {"env": {"password": "PGPASSWORD"}},
+    "issued": {"exec": {"command": ["/bin/issue"]}},
+    "kept": {"file": {"path": "/run/kept"}},
+}
+"""What brings a password, a certificate, or either."""
+
+
+def test_a_certificate_is_no_password_and_a_password_no_certificate() -> None:
+    settings = config(
+        credentials=LENT,
+        upstreams={"orders": {"endpoints": "db:1", "credential": "issued", "tls": {"credential": "lent"}}},
+        listeners=listener(tls={"credential": "lent"}),
+    )
+    assert found(settings) == [
+        (
+            "upstreams.orders.credential",
+            "'issued' is a certificate and no password: name it as the credential of tls",
+        ),
+        ("upstreams.orders.tls.credential", "'lent' brings a user and a password, and no certificate"),
+        ("listeners.orders.tls.credential", "'lent' brings a user and a password, and no certificate"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("login", "shown"), [("lent", "issued"), ("kept", "kept"), ("lent", "kept"), ("kept", "issued")]
+)
+def test_what_may_be_both_is_left_to_be_seen(login: str, shown: str) -> None:
+    settings = config(
+        credentials=LENT,
+        upstreams={"orders": {"endpoints": "db:1", "credential": login, "tls": {"credential": shown}}},
+        listeners=listener(tls={"credential": shown}),
+    )
+    assert found(settings) == []
+
+
+def test_a_protocol_that_logs_in_nowhere_needs_no_credential() -> None:
+    orders = {"orders": {"listen": "127.0.0.1:1", "tcp": {"upstream": "orders"}}}
+    assert found(config(listeners=orders)) == [
+        (
+            "upstreams.orders.credential",
+            "tcp logs in nowhere, so this is of no use here; a client certificate belongs to tls",
+        )
+    ]
+    shown = {"orders": {"endpoints": "db:1", "tls": {"credential": "db"}}}
+    assert found(config(listeners=orders, upstreams=shown)) == []
+
+
 def test_what_a_discovery_names_must_exist_too() -> None:
     settings = config(
         upstreams={
@@ -136,8 +184,8 @@ def test_an_address_is_bound_once(first: str, second: str, clash: bool) -> None:
     trust = {"trust": {}, "allow_remote_trust": True}
     settings = config(
         listeners={
-            "a": {"listen": first, "tcp": {"upstream": "orders"}, "access": trust},
-            "b": {"listen": ["127.0.0.9:9", second], "tcp": {"upstream": "orders"}, "access": trust},
+            "a": {"listen": first, "postgres": {"upstream": "orders"}, "access": trust},
+            "b": {"listen": ["127.0.0.9:9", second], "postgres": {"upstream": "orders"}, "access": trust},
         }
     )
     assert found(settings) == ([("listeners.b.listen[1]", "listener 'a' listens there already")] if clash else [])

@@ -159,7 +159,7 @@ NAMED = """\
 vaults: {main: {address: "https://v:8200", auth: {kubernetes: {role: shop}}}}
 credentials: {db: {vault_kv: {vault: mian, path: app}}}
 upstreams: {orders: {endpoints: "db:1", credential: db}}
-listeners: {orders: {listen: "127.0.0.1:1", tcp: {upstream: orders}}}
+listeners: {orders: {listen: "127.0.0.1:1", postgres: {upstream: orders}}}
 """
 
 

@@ -127,7 +127,7 @@ async def test_a_credential_that_is_named_no_more_is_forgotten(stage: Stage, mon
     monkeypatch.setenv("NAME", "orders")
     monkeypatch.setenv("WORD", "a password of nobody")
     named = {"db": {"env": {"username": "NAME", "password": "WORD"}}}
-    upstreams = {"echo": {"endpoints": [f"127.0.0.1:{stage.port}"], "credential": "db"}}
+    upstreams = {"echo": {"endpoints": [f"127.0.0.1:{stage.port}"], "tls": {"credential": "db"}}}
     await stage.show({"a": "one"}, credentials=named, upstreams=upstreams)
     assert list(stage.latches.held) == ["credential db"]
     await until("a first value", lambda: stage.commons.store.current("db") is not None)

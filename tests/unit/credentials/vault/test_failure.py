@@ -78,11 +78,23 @@ def test_every_failure_has_its_word(error: Exception, kind: Kind, words: str) ->
 
 
 @pytest.mark.parametrize(
-    "error", [exceptions.Forbidden(), exceptions.InvalidRequest(errors=["invalid role or secret ID"])]
+    ("error", "words"),
+    [
+        (exceptions.Forbidden(errors=["permission denied"]), "refused the login: check mount, role and what is shown"),
+        (exceptions.Forbidden(errors=["role is disabled"]), "refused the login: role is disabled"),
+        (exceptions.InvalidRequest(errors=["invalid role or secret ID"]), "refused the login: invalid role or secret"),
+        (exceptions.InvalidRequest(), "refused the login"),
+        (
+            exceptions.InvalidPath(errors=["no handler for auth/x"]),
+            "has no such way to log in: no handler",
+        ),
+        (exceptions.InvalidPath(), "has no such way to log in: check mount and namespace"),
+        (exceptions.VaultDown(), "is sealed"),
+    ],
+    ids=str,
 )
-def test_a_login_that_is_refused_is_said_to_be_one(error: Exception) -> None:
-    assert "https://v:8200 refused the login" in str(why(error, login=True))
-    assert "is sealed" in str(why(exceptions.VaultDown(), login=True))
+def test_a_login_that_is_refused_is_said_to_be_one(error: Exception, words: str) -> None:
+    assert f"https://v:8200 {words}" in str(why(error, login=True))
 
 
 def test_what_says_nothing_of_the_question_is_known_as_such() -> None:

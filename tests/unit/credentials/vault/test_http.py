@@ -22,6 +22,7 @@ from ambassador.demo.servers import Certificates
 from ambassador.net.tls import ClientContexts
 from tests.support.certificates import Authority
 from tests.support.fake_vault import FakeVault
+from tests.support.openbao import OpenBao
 from tests.support.secrets import canary
 
 TOKEN: dict[str, dict[str, str]] = {"token": {}}
@@ -105,6 +106,13 @@ def test_without_the_authority_it_is_not(secured: FakeVault, tmp_path: Path) -> 
     assert "unable to get local issuer certificate" in untrusted(secured)
     other = Authority(tmp_path)
     assert "certificate verify failed" in untrusted(secured, ca=other.file)
+
+
+def test_one_that_speaks_no_tls_is_said_to(openbao: OpenBao) -> None:
+    with speaking(openbao.url.replace("http:", "https:")) as http, pytest.raises(requests.RequestException) as caught:
+        http.adapter(None).get("/v1/sys/health")
+    told = str(explained(caught.value, vault="v", address="a", doing="d"))
+    assert "does it speak TLS at all? then the address begins with http://" in told
 
 
 def test_the_name_must_be_the_one_asked_for(secured: FakeVault, authority: Authority) -> None:
