@@ -26,7 +26,32 @@ TlsVersion = Annotated[Literal["1.2", "1.3"], BeforeValidator(_version)]
 ServerName = Annotated[str, AfterValidator(_server_name)]
 
 
-class ClientTls(Model):
+class ServerCheck(Model):
+    """TLS towards a server: whom we believe it to be, and who we are to it."""
+
+    ca: ExistingFile | None = None
+    """PEM file of the certificate authorities to trust; the system's without it. Re-read when it changes."""
+
+    cert: ExistingFile | None = None
+    """PEM file of our client certificate and its chain; needs `key`. Re-read when it changes."""
+
+    key: ExistingFile | None = None
+    """PEM file of the private key of `cert`."""
+
+    server_name: ServerName | None = None
+    """Name the server's certificate must bear, also sent as SNI. By default the host of its address."""
+
+    min_version: TlsVersion = "1.2"
+    """Oldest TLS version spoken. 1.2 because older ones are broken and many managed databases still lack 1.3."""
+
+    @model_validator(mode="after")
+    def _paired(self) -> Self:
+        if (self.cert is None) != (self.key is None):
+            raise ValueError("a client certificate needs both cert and key")
+        return self
+
+
+class ClientTls(ServerCheck):
     """TLS towards an upstream."""
 
     mode: Literal["disable", "require", "verify-ca", "verify-full"] = "verify-full"
@@ -40,22 +65,8 @@ class ClientTls(Model):
     credential: CredentialName | None = None
     """Credential whose `tls.crt` and `tls.key` are shown as our client certificate."""
 
-    cert: ExistingFile | None = None
-    """PEM file of our client certificate and its chain; needs `key`. Re-read when it changes."""
-
-    key: ExistingFile | None = None
-    """PEM file of the private key of `cert`."""
-
-    server_name: ServerName | None = None
-    """Name the server's certificate must bear, also sent as SNI. By default the host of the endpoint."""
-
-    min_version: TlsVersion = "1.2"
-    """Oldest TLS version spoken. 1.2 because older ones are broken and many managed databases still lack 1.3."""
-
     @model_validator(mode="after")
-    def _whole(self) -> Self:
-        if (self.cert is None) != (self.key is None):
-            raise ValueError("a client certificate needs both cert and key")
+    def _one_certificate(self) -> Self:
         if self.cert is not None and self.credential is not None:
             raise ValueError("the client certificate comes from cert and key or from credential: keep one")
         return self

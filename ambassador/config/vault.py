@@ -13,8 +13,8 @@ from ambassador.config.address import Address
 from ambassador.config.keyed import Keyed
 from ambassador.config.marks import Shown
 from ambassador.config.model import Model
-from ambassador.config.tls import ServerName, TlsVersion
-from ambassador.config.types import ExistingFile, Timeout
+from ambassador.config.tls import ServerCheck
+from ambassador.config.types import Timeout
 
 _PATH = re.compile(r"[A-Za-z0-9_.@+-]+(?:/[A-Za-z0-9_.@+-]+)*\Z", re.ASCII)
 
@@ -52,31 +52,10 @@ VaultUrl = Annotated[str, AfterValidator(_url), Shown()]
 VaultPath = Annotated[str, AfterValidator(vault_path), Shown()]
 
 
-class VaultTls(Model):
+class VaultTls(ServerCheck):
     """How a Vault is verified, always in full: its certificate's chain and its name."""
 
     mode: ClassVar[Literal["verify-full"]] = "verify-full"
-
-    ca: ExistingFile | None = None
-    """PEM file of the certificate authorities to trust; the system's without it. Re-read when it changes."""
-
-    cert: ExistingFile | None = None
-    """PEM file of our client certificate and its chain, for a Vault that asks for one; needs `key`."""
-
-    key: ExistingFile | None = None
-    """PEM file of the private key of `cert`."""
-
-    server_name: ServerName | None = None
-    """Name the certificate must bear, also sent as SNI. By default the host of `address`."""
-
-    min_version: TlsVersion = "1.2"
-    """Oldest TLS version spoken."""
-
-    @model_validator(mode="after")
-    def _whole(self) -> Self:
-        if (self.cert is None) != (self.key is None):
-            raise ValueError("a client certificate needs both cert and key")
-        return self
 
 
 class VaultAuthSettings(Keyed):
