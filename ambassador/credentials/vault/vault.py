@@ -16,6 +16,7 @@ from hvac.adapters import JSONAdapter
 
 from ambassador import registry
 from ambassador.config.vault import VaultSettings
+from ambassador.credentials.term import ROUNDING
 from ambassador.credentials.vault.answers import block, seconds
 from ambassador.credentials.vault.failure import AWAY, Kind, VaultError, explained, malformed
 from ambassador.credentials.vault.http import Http
@@ -360,8 +361,10 @@ class Vault:
         ttl = seconds((block(answer, "auth") or {}).get("lease_duration"))
         if ttl is None or ttl == 0:
             raise malformed(self.name, "renew our token", "lease_duration")
+        before = token.term.ends_at
         token.renew(ttl, asked_at)
-        self.worry(token, None)
+        if token.term.ends_at > before + ROUNDING:  # at its maximum a renewal grants what is left
+            self.worry(token, None)
         self._note()
         _LOG.debug("vault token renewed", vault=self.name, lifetime=token.lifetime)
 

@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from ambassador.credentials.vault.upkeep import Upkeep
+from ambassador.kit.clock import SYSTEM
 from tests.support.clock import ManualClock
 from tests.support.fake_vault import FakeVault
 from tests.support.house import until
+from tests.support.openbao import OpenBao
 from tests.support.vaults import LOGIN, at, counted, opened
 
 Logged = Callable[[], list[dict[str, Any]]]
@@ -137,11 +139,29 @@ async def test_one_that_was_given_to_us_and_meets_its_maximum_is_looked_up_and_n
     async with opened(server.url, {"token": {"env": "GIVEN"}}, clock=clock, kept=True) as vault:
         await vault.reach()
         token = vault.token
+        assert token is not None
         for _ in range(40):
             await clock.advance(90)
             await asyncio.sleep(0.01)
         assert vault.token is token
         assert 2 < len(server.asked()) < 20
+
+
+async def test_one_that_was_given_to_us_is_said_to_end_once_though_renewals_grant_what_is_left(
+    openbao: OpenBao, monkeypatch: pytest.MonkeyPatch, logged: Logged
+) -> None:
+    monkeypatch.setenv("GIVEN", openbao.token(ttl=4, explicit_max_ttl=6))
+    async with opened(openbao.url, {"token": {"env": "GIVEN"}}, kept=True) as vault:
+        await vault.reach()
+        token = vault.token
+        assert token is not None
+        end = SYSTEM.now() + 6
+        told: list[float] = []
+        vault.on_token(lambda: told.append(token.ends_at))
+        await until("its end to be known", lambda: bool(told), timeout=8)
+        assert told == [pytest.approx(end, abs=1.5)]
+        await asyncio.sleep(0.5)
+        assert (len(told), len(warned(logged()))) == (1, 1)
 
 
 async def test_one_without_an_end_is_left_alone(

@@ -275,6 +275,25 @@ async def test_a_wall_clock_that_jumps_changes_nothing(server: FakeVault, clock:
         assert len(server.asked("auth")) == 1
 
 
+async def test_a_renewal_that_moves_the_end_ends_the_trouble_and_one_that_grants_what_is_left_does_not(
+    server: FakeVault, clock: ManualClock
+) -> None:
+    told = []
+    async with at(server, clock) as found:
+        await found.vault.reach()
+        token = found.vault.token
+        assert token is not None
+        found.vault.worry(token, "it is sealed")
+        found.vault.on_token(lambda: told.append(token.trouble))
+        await clock.advance(3000)
+        server.on("auth/token/renew-self", change=lambda said: said | {"auth": said["auth"] | {"lease_duration": 600}})
+        await found.vault.renew(token)
+        assert (token.trouble, told) == ("it is sealed", [])
+        server.as_usual()
+        await found.vault.renew(token)
+        assert (token.trouble, told) == (None, [None])
+
+
 # The end
 
 
