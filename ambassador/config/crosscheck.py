@@ -42,7 +42,7 @@ def check(config: Config, names: Names, damaged: Collection[KeyPath] = ()) -> Fo
     yield from references(config, names)
     yield from files(config)
     yield from addresses(config)
-    yield from protocols(config)
+    yield from protocols(config, damaged)
     yield from kinds(config)
     for name, listener in config.listeners.items():
         if ("listeners", name) not in damaged:
@@ -104,7 +104,7 @@ def _taken_by(address: Address, taken: Mapping[Address, str]) -> str | None:
     return None
 
 
-def protocols(config: Config) -> Found:
+def protocols(config: Config, damaged: Collection[KeyPath] = ()) -> Found:
     """Listeners that speak another protocol than the upstream they name was set up for."""
     users: dict[str, set[str]] = {}
     for name, listener in config.listeners.items():
@@ -116,6 +116,8 @@ def protocols(config: Config) -> Found:
             for below, upstream in texts(leaf.value):
                 users.setdefault(upstream, set()).add(listener.protocol)
                 yield from _mismatch((*leaf.path, *below), listener, config.upstreams.get(upstream))
+    if any(path[0] == "listeners" for path in damaged):
+        return  # one that was left out may be the one that logs in
     for name, spoken in users.items():
         yield from _unused(name, config.upstreams.get(name), spoken)
 
@@ -126,8 +128,10 @@ def _mismatch(path: KeyPath, listener: ListenerSettings, upstream: UpstreamSetti
 
 
 def _unused(name: str, upstream: UpstreamSettings | None, spoken: Collection[str]) -> Found:
-    logs_in = any(getattr(registry.resolve("protocols", protocol), "logs_in", True) for protocol in spoken)
-    if upstream is not None and upstream.credential is not None and not logs_in:
+    if upstream is None or upstream.credential is None:
+        return
+    all_spoken = {*spoken, *filter(None, [upstream.protocol])}
+    if not any(getattr(registry.resolve("protocols", protocol), "logs_in", True) for protocol in all_spoken):
         who = " and ".join(sorted(spoken))
         message = f"{who} logs in nowhere, so this is of no use here; a client certificate belongs to tls"
         yield ("upstreams", name, "credential"), message

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Final
 
 from ambassador.credentials.credential import Credential
 from ambassador.credentials.plan import TrialResult
@@ -15,6 +16,9 @@ from ambassador.telemetry.logs import logger
 
 Trial = Callable[[Credential], Awaitable[TrialResult]]
 """A real login with a value that is not current yet."""
+
+REFUSALS: Final = 3
+"""Trials in which a value that was made for us is refused before another is made: a replica may be late to know it."""
 
 _LOG = logger(__name__)
 
@@ -34,6 +38,18 @@ class Candidate:
     lease: Lease | None = None
     again: float | None = None
     refusals: int = 0
+
+    def is_worth_a_try(self, now: float) -> bool:
+        """Whether a value that was made for us may still be taken, and be of use for a while."""
+        lease = self.lease
+        if lease is None or lease.is_orphan or self.refusals >= REFUSALS:
+            return False
+        return now < min(lease.term.due_at(), lease.ends_at)
+
+    def see_end(self) -> None:
+        """Have the value end when its lease does, as far as that is known by now."""
+        if self.lease is not None:
+            self.value = self.value.lasting(self.lease.ends_at)
 
 
 async def fetch(name: str, source: Source, timeout: float) -> Fetched:

@@ -26,6 +26,9 @@ from ambassador.telemetry.metrics import CredentialMetrics
 SOON: Final = 5.0
 """Seconds that users of a lease have which was taken from us, or which a server has refused."""
 
+LOOK: Final = 10.0
+"""Seconds between two looks at when a lease ends, if nothing happens."""
+
 FIRST_RETRY: Final = 1.0
 LONGEST_RETRY: Final = 30.0
 """Seconds between two tries to revoke."""
@@ -191,7 +194,9 @@ class Leases:
             self._clock.now(), ends_at=ends_at, duration=duration, at=held.stage, settled_at=held.settled_at
         )
         unused, name = self._store.unused(held.name, held.version), f"last users of credential {held.name}"
-        await self._tasks.first(unused, self._clock.sleep(seconds), self._moved.wait(), name=name)
+        # Who granted it may have been taken out of the configuration, and nobody tells of its end.
+        nap = self._clock.sleep(min(seconds, LOOK))
+        await self._tasks.first(unused, nap, self._moved.wait(), name=name)
 
     async def _revoke(self, held: Held) -> bool:
         """Give it back; whether there is nothing more to do."""

@@ -47,9 +47,6 @@ LONGEST_TRIAL: Final = 60.0
 WAITED_FOR: Final = 0.5
 """Seconds between looks while logins that were refused wait for another value: the source may follow the database."""
 
-REFUSALS: Final = 3
-"""Trials in which a value that was made for us is refused before another is made: a replica may be late to know it."""
-
 _FIRST_RETRY: Final = 0.5
 _LONGEST_RETRY: Final = 30.0
 
@@ -249,7 +246,7 @@ class Keeper:
         current = self._lasting(current, lease)
         if self._candidate is None:
             self._all_is_well(current)
-        return self._candidate is None and lease.term.care is Care.RENEW
+        return self._candidate is None and lease.term.care is Care.RENEW and not lease.is_orphan
 
     def _look_at_end(self) -> None:
         """What the current lease ends with may be about to end, or is kept alive again."""
@@ -270,7 +267,7 @@ class Keeper:
         """What the source shows, or the value it made for us that is still to be tried. Raises CredentialError."""
         kept = self._candidate
         if kept is not None and kept.lease is not None:
-            if kept.refusals < REFUSALS and self._clock.now() < kept.lease.term.due_at():
+            if kept.is_worth_a_try(self._clock.now()):
                 return kept
             self._forget_candidate()
         return await self._fetch()
@@ -291,12 +288,14 @@ class Keeper:
 
     async def _consider(self, candidate: Candidate, asked: bool) -> None:
         current = self._store.current(self.name)
+        candidate.see_end()
         found = candidate.value
         self._again_at = None if candidate.again is None else self._clock.now() + candidate.again
         flaw = plan.flaw(current, found, clock=self._clock, tried=self._trial is not None)
         if flaw is not None:
             if candidate.lease is not None:
-                self._leases.give_back(self.name, found.version, candidate.lease, self._source)
+                self._candidate = candidate
+                self._forget_candidate()
             self._complain(Outcome.SOURCE_FAILED, "credential not read", f"credential {self.name!r}: {flaw}")
             return
         step = plan.weigh(current, found, must_try=self._trial is not None, may_try=asked or self._may_try(found))
@@ -355,6 +354,7 @@ class Keeper:
     def _adopt(self, candidate: Candidate, trial: str) -> None:
         # Whoever asked during this look was refused with the value that is now replaced.
         self._asked = False
+        candidate.see_end()
         new, before = candidate.value, self._store.current(self.name)
         self._candidate = None
         self._store.put(new)

@@ -161,6 +161,10 @@ class Transport(Descriptor):
             taker.take(data)
             if not full or not self._watched & READ:
                 return
+            if self._eof:
+                # Writing may have failed on the way, and have taken the word of a reset: the next read would be an end.
+                self._rearm()
+                return
 
     def failed(self, error: Exception) -> None:
         """What was called on the way has raised."""

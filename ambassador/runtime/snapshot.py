@@ -149,7 +149,7 @@ def _vaults(world: World, metrics: Metrics) -> list[VaultStatus]:
             login=vault.describe(),
             logged_in=vault.token is not None,
             token_expires=metrics.vault(name).token_expires,
-            error=vault.trouble,
+            error=vault.trouble or (None if vault.token is None else vault.token.trouble),
         )
         for name, vault in world.vaults.items()
     ]

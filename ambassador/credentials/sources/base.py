@@ -25,6 +25,9 @@ class Parent(Protocol):
     trouble: str | None
     """Why it may not live on; None: nothing is known to be wrong."""
 
+    replaced: bool
+    """Whether it has a successor, with which a lease is to be asked for anew: nobody keeps this one alive."""
+
     @property
     def ends_at(self) -> float:
         """When it ends, by the clock that never jumps; infinite while it is kept alive."""
@@ -48,6 +51,11 @@ class Lease:
     def ends_at(self) -> float:
         """When it ends, as far as is known by now."""
         return self.term.ends_at if self.parent is None else min(self.term.ends_at, self.parent.ends_at)
+
+    @property
+    def is_orphan(self) -> bool:
+        """Whether its parent has a successor: it ends soon, whatever its own term is."""
+        return self.parent is not None and self.parent.replaced
 
     @property
     def trouble(self) -> str | None:

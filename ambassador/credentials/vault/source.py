@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import replace
 from typing import Any, Final
 
+from hvac.adapters import JSONAdapter
 from hvac.api import SystemBackend
 
 from ambassador.credentials.sources.base import Change, Lease, LeaseLost, Source
@@ -61,8 +62,16 @@ class LeasingSource(VaultSource):
 
     async def borrow(self, operation: Operation, doing: str, work: Work[T]) -> T:
         """Ask for what comes with a lease; raises as `Vault.ask`."""
-        answer: T = await self.vault.ask(operation, doing, work, late=self._too_late)
-        self.parent = self.vault.token
+        before, shown = self.vault.token, b""
+
+        def noting(adapter: JSONAdapter) -> T:
+            nonlocal shown
+            shown = (adapter.token or "").encode()
+            return work(adapter)
+
+        answer: T = await self.vault.ask(operation, doing, noting, late=self._too_late)
+        # Another may have taken its place meanwhile; the lease ends with the one that was shown.
+        self.parent = before if before is not None and before.secret.reveal() == shown else self.vault.token
         return answer
 
     def _too_late(self, answer: Any) -> None:

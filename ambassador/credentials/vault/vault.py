@@ -210,10 +210,11 @@ class Vault:
         for callback in tuple(self._listeners):
             callback()
 
-    def rest(self) -> float:
-        """Seconds to wait after a renewal or a login that failed; not for as long as one that was refused is not to be
-        tried again, for what is shown may change before."""
-        return self._backoff.next()
+    def rest(self, token: Token) -> float:
+        """Seconds to wait after a renewal or a login in the place of `token` failed; not for as long as one that was
+        refused is not to be tried again, for what is shown may change before. The less is left, the shorter."""
+        left = token.term.ends_at - self.clock.now()
+        return min(self._backoff.next(), max(FIRST_RETRY, left / 4) if left > 0 else LONGEST_RETRY)
 
     async def close(self, timeout: float) -> None:
         """Revoke the token if it is ours and we are to, within `timeout` seconds; forget it in any case."""
@@ -326,15 +327,18 @@ class Vault:
     def _take(self, token: Token) -> Token:
         before = self.token
         if before is not None and before.secret == token.secret:
+            grown = token.term.ends_at > before.term.ends_at + ROUNDING
             before.term = token.term
             self._note()
+            if grown:
+                self.worry(before, None)
             return before
         self.token = token
         self._note()
         self.another.set()
         _LOG.info("vault login", vault=self.name, login=self.login.describe(), lifetime=token.lifetime)
         if before is not None:
-            before.replaced = True
+            before.replaced, before.trouble = True, None
             self._tell()
         return token
 
@@ -349,20 +353,21 @@ class Vault:
         Raises:
             VaultError: neither could be done.
         """
-        asked_at = self.clock.now()
+        asked_at, before = self.clock.now(), token.term.ends_at
         try:
             answer = await self._with(token, Operation.RENEW_TOKEN, "renew our token", renew_self)
         except VaultError as error:
             if error.kind in AWAY:
                 raise
             # Past its maximum a token is answered in many ways: OpenBao says 500.
-            await self.log_in(token)
+            if await self.log_in(token) is token and token.term.ends_at <= before + ROUNDING:
+                raise
             return
         ttl = seconds((block(answer, "auth") or {}).get("lease_duration"))
         if ttl is None or ttl == 0:
             raise malformed(self.name, "renew our token", "lease_duration")
-        before = token.term.ends_at
         token.renew(ttl, asked_at)
+        self._backoff.reset()
         if token.term.ends_at > before + ROUNDING:  # at its maximum a renewal grants what is left
             self.worry(token, None)
         self._note()

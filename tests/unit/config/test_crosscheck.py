@@ -98,6 +98,7 @@ def test_a_protocol_that_logs_in_nowhere_needs_no_credential() -> None:
             "tcp logs in nowhere, so this is of no use here; a client certificate belongs to tls",
         )
     ]
+    assert found(config(listeners=orders), damaged=(("listeners", "other"),)) == [], "which may be one that does"
     shown = {"orders": {"endpoints": "db:1", "tls": {"credential": "db"}}}
     assert found(config(listeners=orders, upstreams=shown)) == []
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ambassador.config.model import Model
-from ambassador.credentials.leases import Leases
+from ambassador.credentials.leases import LOOK, Leases
 from ambassador.credentials.secret import Secret
 from ambassador.credentials.sources.base import Fetched, Lease, Source
 from ambassador.credentials.store import Store
@@ -224,6 +224,19 @@ async def test_the_users_of_one_whose_token_ends_before_it_are_told_in_time(worl
     assert world.told == [(1, False), (1, True)]
     await world.clock.advance(4)
     assert world.events == {"lapsed": 1}
+
+
+async def test_its_end_is_seen_though_nobody_tells_of_it(world: World) -> None:
+    token = Token(Secret("s.token"), Term(world.clock.now(), 100.0, renewable=True), ours=True)
+    world.store.taken("db", 1)
+    world.adopt(1, replace(world.lease(seconds=3600.0), parent=token))
+    world.leases.retire("db")
+    await world.clock.advance(30)
+    token.trouble = "the vault is sealed"
+    await world.clock.advance(2 * LOOK)
+    assert world.told == []
+    await world.clock.advance(55)
+    assert world.told == [(1, False), (1, True)]
 
 
 async def test_users_stay_where_its_token_is_kept_alive_after_all(world: World) -> None:

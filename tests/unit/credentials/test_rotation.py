@@ -15,9 +15,10 @@ import pytest
 from ambassador.config.model import Model
 from ambassador.config.schema import CredentialSettings
 from ambassador.credentials import rotation
+from ambassador.credentials.candidate import REFUSALS
 from ambassador.credentials.credential import Credential
 from ambassador.credentials.leases import Leases
-from ambassador.credentials.rotation import REFUSALS, Keeper, TrialResult
+from ambassador.credentials.rotation import Keeper, TrialResult
 from ambassador.credentials.secret import Secret
 from ambassador.credentials.sources.base import Change, Fetched, Lease, LeaseLost, Source
 from ambassador.credentials.sources.file import File, FileOptions
@@ -942,20 +943,24 @@ async def test_while_the_source_is_away_it_is_asked_more_often_the_nearer_the_en
         assert (world.source.fetches, world.error()) == (1, None)
 
 
+def token(clock: ManualClock, seconds: float) -> Token:
+    return Token(Secret("s.token"), Term(clock.now(), seconds, renewable=True), ours=True)
+
+
 async def test_what_a_lease_ends_with_moves_its_end_and_that_is_said(clock: ManualClock) -> None:
     world = LendingWorld(clock)
-    token = world.source.token = Token(Secret("s.token"), Term(clock.now(), 50.0, renewable=True), ours=True)
+    parent = world.source.token = token(clock, 50.0)
     async with lending(clock, world):
         assert (world.left, world.error()) == (100.0, None)
         end = world.metrics.expires
         assert end is not None
-        token.trouble = "the vault is sealed"
+        parent.trouble = "the vault is sealed"
         world.source.tell(Change.END)
         await clock.advance(1)
         assert (world.left, world.error()) == (49.0, "the vault is sealed")
         assert world.metrics.expires == pytest.approx(end - 50)
         assert (world.source.fetches, world.source.renewals) == (1, 0), "nothing is asked for on that account"
-        token.trouble = None
+        parent.trouble = None
         world.source.tell(Change.END)
         await clock.advance(1)
         assert (world.left, world.error()) == (98.0, None)
@@ -964,13 +969,68 @@ async def test_what_a_lease_ends_with_moves_its_end_and_that_is_said(clock: Manu
 
 async def test_a_renewal_does_not_outlast_a_token_that_is_about_to_end(clock: ManualClock) -> None:
     world = LendingWorld(clock)
-    token = world.source.token = Token(Secret("s.token"), Term(clock.now(), 80.0, renewable=True), ours=True)
+    parent = world.source.token = token(clock, 80.0)
     async with lending(clock, world):
         await clock.advance(1)
-        token.trouble = "no login succeeds"
+        parent.trouble = "no login succeeds"
         await clock.advance(69)
         assert world.source.renewals == 1
         assert (world.left, world.error()) == (10.0, "no login succeeds")
+
+
+@asynccontextmanager
+async def undecided(clock: ManualClock) -> AsyncIterator[tuple[LendingWorld, Token]]:
+    """The current lease, and one that was made since and that no server has judged, come with one token of 50 s."""
+    world = LendingWorld(clock)
+    parent = world.source.token = token(clock, 50.0)
+    async with lending(clock, world):
+        world.doorman.answer = TrialResult.UNKNOWN
+        world.source.tell()
+        await clock.advance(1)
+        assert (world.user, world.doorman.tries[-1]) == ("user 1", (2, "user 2"))
+        yield world, parent
+
+
+async def test_a_candidate_that_has_ended_with_its_token_makes_room_for_another(clock: ManualClock) -> None:
+    async with undecided(clock) as (world, parent):
+        parent.trouble = "the vault is sealed"
+        world.source.tell(Change.END)
+        await clock.advance(50)
+        world.source.token, world.doorman.answer = token(clock, 5000.0), TrialResult.ACCEPTED
+        await clock.advance(40)
+        assert world.user not in {"user 1", "user 2"}
+        assert world.left > 50
+        assert world.leases.held_by(lambda source: True) == 1
+
+
+async def test_a_candidate_whose_token_was_replaced_is_not_taken(clock: ManualClock) -> None:
+    async with undecided(clock) as (world, parent):
+        parent.replaced = True
+        world.source.token, world.doorman.answer = token(clock, 5000.0), TrialResult.ACCEPTED
+        world.source.tell()
+        await clock.advance(6)
+        assert world.user == "user 3"
+
+
+async def test_a_candidate_is_taken_with_the_end_that_its_lease_has_by_then(clock: ManualClock) -> None:
+    async with undecided(clock) as (world, parent):
+        parent.trouble, world.doorman.answer = "the vault is sealed", TrialResult.ACCEPTED
+        await clock.advance(35)
+        assert (world.user, world.left) == ("user 2", 14.0)
+
+
+async def test_a_fetch_that_fails_once_does_not_leave_it_with_a_token_that_was_replaced(clock: ManualClock) -> None:
+    world = LendingWorld(clock)
+    parent = world.source.token = token(clock, 50.0)
+    async with lending(clock, world):
+        parent.replaced, world.source.token = True, token(clock, 5000.0)
+        world.source.fail("the database is away")
+        await clock.advance(1)
+        assert world.error() is not None
+        world.source.failure = None
+        await clock.advance(20)
+        assert (world.user, world.error()) == ("user 2", None)
+        assert world.left > 50
 
 
 async def test_one_that_ended_while_the_source_was_away_is_replaced(clock: ManualClock) -> None:

@@ -258,6 +258,20 @@ async def test_who_wants_no_more_is_not_read_on(join: Join, kind: str, act: str)
     assert len(owner.chunks) == 1
 
 
+async def test_a_reset_between_two_reads_in_a_row_is_no_end(join: Join) -> None:
+    owner, transport, peer = join(most=10)
+
+    def fail() -> None:
+        reset(peer)
+        transport.take(b"unheard")
+        transport.take(b"unheard")
+
+    owner.on_chunk = fail
+    peer.send(bytes(10))
+    await until(lambda: owner.lost)
+    assert owner.story == ["data", "lost ConnectionResetError"]
+
+
 class Fickle(Owner):
     """Changes its mind at every chunk: how much it wants at a time, and whether it wants any."""
 

@@ -61,6 +61,7 @@ class Tree:
     """What a lease hangs on."""
 
     trouble: str | None = None
+    replaced = False
     ends_at = float("inf")
 
 
@@ -73,3 +74,7 @@ def test_a_lease_ends_with_its_parent() -> None:
     assert (lease.ends_at, lease.trouble) == (120.0, "it withers")
     parent.ends_at = 170.0
     assert lease.ends_at == 160.0
+    assert not lease.is_orphan
+    assert not alone.is_orphan
+    parent.replaced = True
+    assert lease.is_orphan

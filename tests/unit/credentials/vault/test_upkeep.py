@@ -277,7 +277,7 @@ async def test_one_that_others_renew_is_seen_to_be(server: FakeVault, clock: Man
         token = vault.token
         assert token is not None
         before = token.term.ends_at
-        await clock.advance(401)  # the fake's own clock has hardly moved: 600 s are left
+        await clock.advance(530)  # the fake's own clock has hardly moved: 600 s are left
         await until("another look", lambda: token.term.ends_at > before)
         assert (vault.token is token, token.trouble) == (True, None)
 
@@ -296,10 +296,32 @@ async def test_one_that_nobody_renews_is_said_to_end(
         await vault.reach()
         token = vault.token
         assert token is not None
-        await clock.advance(401)
+        await clock.advance(530)
         await until("the trouble to be seen", lambda: token.trouble is not None)
         assert token.ends_at == pytest.approx(began + 600, abs=60)
         assert warned(logged()) == [f"vault 'main': our token is about to end: token file {tmp_path / 'token'}"]
+
+
+async def test_one_that_is_granted_what_is_left_while_it_is_in_trouble_is_replaced_at_once(
+    server: FakeVault, clock: ManualClock
+) -> None:
+    server.on("auth/token/renew-self", change=lambda said: said | {"auth": said["auth"] | {"lease_duration": 1000}})
+    async with at(server, clock, kept=True) as found:
+        await found.vault.reach()
+        first, token = found.shown, found.vault.token
+        assert token is not None
+        found.vault.worry(token, "it was not reached")
+        await clock.advance(0.67 * 3600)
+        await until("another token", lambda: found.shown != first)
+        assert token.replaced
+
+
+async def test_what_others_renew_is_looked_at_when_they_should_have(
+    server: FakeVault, clock: ManualClock, tmp_path: Path
+) -> None:
+    (tmp_path / "token").write_text(server.token(ttl=600))
+    async with opened(server.url, {"token_file": {"path": tmp_path / "token"}}, clock=clock) as vault:
+        assert 0.8 < Upkeep(vault).share < 0.9
 
 
 async def until_kept(clock: ManualClock, well: Callable[[], bool]) -> None:

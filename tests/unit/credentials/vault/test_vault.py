@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from ambassador.credentials.vault import vault as module
-from ambassador.credentials.vault.failure import Kind
+from ambassador.credentials.vault.failure import Kind, VaultError
 from ambassador.credentials.vault.operation import Operation
-from ambassador.credentials.vault.vault import FIRST_DOUBT, LONGEST_REFUSAL
+from ambassador.credentials.vault.vault import FIRST_DOUBT, FIRST_RETRY, LONGEST_REFUSAL
 from ambassador.demo.servers import Certificates
 from ambassador.telemetry.metrics import Metrics
 from tests.support.certificates import Authority
@@ -292,6 +292,31 @@ async def test_a_renewal_that_moves_the_end_ends_the_trouble_and_one_that_grants
         server.as_usual()
         await found.vault.renew(token)
         assert (token.trouble, told) == (None, [None])
+
+
+async def test_a_renewal_that_is_refused_and_a_login_that_gives_the_same_is_a_failure(
+    server: FakeVault, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GIVEN", server.token(ttl=600))
+    server.on("auth/token/renew-self", status=403, errors=["permission denied"])
+    server.on("auth/token/lookup-self", change=lambda said: said | {"data": said["data"] | {"ttl": 600}})
+    async with opened(server.url, {"token": {"env": "GIVEN"}}, clock=clock) as vault:
+        await vault.reach()
+        assert vault.token is not None
+        with pytest.raises(VaultError, match="to renew our token"):
+            await vault.renew(vault.token)
+
+
+async def test_waits_are_short_again_after_a_renewal_and_near_the_end(server: FakeVault, clock: ManualClock) -> None:
+    async with at(server, clock) as found:
+        await found.vault.reach()
+        token = found.vault.token
+        assert token is not None
+        assert max(found.vault.rest(token) for _ in range(20)) > 2
+        await found.vault.renew(token)
+        assert found.vault.rest(token) <= FIRST_RETRY
+        await clock.advance(3590)
+        assert max(found.vault.rest(token) for _ in range(20)) <= 2.5
 
 
 # The end
