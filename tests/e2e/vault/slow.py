@@ -22,10 +22,16 @@ class Slow(ThreadedServer):
         super().__init__(self._pass_on)
         self._target = port
         self.delay = 0.0
+        self._cuts = 0
+
+    def cut(self) -> None:
+        """Close what is connected now, within `LOOK` seconds."""
+        self._cuts += 1
 
     def _pass_on(self, near: socket.socket) -> None:
         with socket.create_connection(("127.0.0.1", self._target)) as far:
-            while not self.closing.is_set():
+            cuts = self._cuts
+            while cuts == self._cuts and not self.closing.is_set():
                 for ready in select.select([near, far], [], [], LOOK)[0]:
                     data = ready.recv(1 << 16)
                     if not data:
