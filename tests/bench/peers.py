@@ -27,6 +27,7 @@ class Peer:
 
     Args:
         password: what clients must log in with, as at the server itself; None where they need not.
+        said: what it has written so far.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Peer:
     pid: int
     configuration: str
     password: str | None = None
+    said: Callable[[], str] = str
 
 
 class Missing(Exception):
@@ -61,7 +63,7 @@ def running(
     """Start a peer's program and wait until it listens."""
     with Child(words, directory=home, name=name, env={"PATH": os.defpath, "HOME": str(home)}) as child:
         wait_until(f"{name} at port {port}", lambda: _answers(port, child))
-        yield Peer(name, port, child.pid, configuration, password)
+        yield Peer(name, port, child.pid, configuration, password, lambda: child.out + child.err)
         child.signal(signal.SIGTERM)
 
 

@@ -29,6 +29,9 @@ PASSWORD = "bench-password-of-no-account"
 MOST_UNDER_WAY = 128 << 20
 """Bytes of values that may be under way at once; a row beyond that measures memory, and is left out."""
 
+SAID = 1000
+"""Most characters of the last words of a peer that is left out."""
+
 MANY, LONGER = 500, 3
 """With so many clients a run takes so many times as long: most of a short one goes by while they connect and log in,
 which is not what is measured."""
@@ -116,6 +119,8 @@ def compare(
                 costs[name].append(load.run(backend, peer, row, requests[name], seconds))
             except LoadFailed as error:
                 print(f"left out {name}: {error}")
+                if peer is not None and (said := peer.said().strip()):
+                    print(f"it had said: {said[-SAID:]}")
                 del costs[name]
     return costs
 
