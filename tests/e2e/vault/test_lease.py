@@ -88,7 +88,7 @@ def test_no_transaction_fails_while_leases_come_and_go(
 def test_a_transaction_that_outlives_its_lease_is_cut_and_told(
     openbao: OpenBao, postgres17: PostgresServer, plan: Plan
 ) -> None:
-    database = openbao.postgres_database(postgres17, default_ttl=2, max_ttl=3)
+    database = openbao.postgres_database(postgres17, default_ttl=4, max_ttl=6)
     plan.vault(openbao, database.reading(f"creds/{database.role}"))
     plan.lent("db", "vault_database", mount=database.mount, role=database.role)
     where = plan.postgres("db", postgres17)
@@ -98,7 +98,7 @@ def test_a_transaction_that_outlives_its_lease_is_cut_and_told(
             connection.execute("BEGIN")
             with pytest.raises(psycopg.errors.AdminShutdown, match="credential"):
                 connection.execute("SELECT pg_sleep(10)")
-        assert 1 < time.monotonic() - began < 3.5
+        assert 2 < time.monotonic() - began < 6.8
         assert daemon.metric(ENDED, credential="db", how="cut") == 1
         assert daemon.log_contains("session ended", reason="credential_ended")["level"] == "warning"
         with connect(where) as connection:
