@@ -73,6 +73,13 @@ class World:
     def adopt(self, version: int, lease: Lease | None) -> None:
         self.leases.adopted("db", version, lease, self.source)
 
+    def adopt_with_token(self) -> Token:
+        """A lease of an hour that somebody uses and that ends with a token of 100 s."""
+        token = Token(Secret("s.token"), Term(self.clock.now(), 100.0, renewable=True), ours=True)
+        self.store.taken("db", 1)
+        self.adopt(1, replace(self.lease(seconds=3600.0), parent=token))
+        return token
+
     @property
     def events(self) -> dict[str, int]:
         return {event: number for event, number in self.metrics["db"].leases.items() if number}
@@ -208,9 +215,7 @@ async def test_a_wall_clock_that_jumps_changes_nothing(world: World) -> None:
 
 
 async def test_the_users_of_one_whose_token_ends_before_it_are_told_in_time(world: World) -> None:
-    token = Token(Secret("s.token"), Term(world.clock.now(), 100.0, renewable=True), ours=True)
-    world.store.taken("db", 1)
-    world.adopt(1, replace(world.lease(seconds=3600.0), parent=token))
+    token = world.adopt_with_token()
     world.adopt(2, world.lease("two", 3600.0))
     await world.clock.advance(60)
     assert world.told == []
@@ -227,9 +232,7 @@ async def test_the_users_of_one_whose_token_ends_before_it_are_told_in_time(worl
 
 
 async def test_its_end_is_seen_though_nobody_tells_of_it(world: World) -> None:
-    token = Token(Secret("s.token"), Term(world.clock.now(), 100.0, renewable=True), ours=True)
-    world.store.taken("db", 1)
-    world.adopt(1, replace(world.lease(seconds=3600.0), parent=token))
+    token = world.adopt_with_token()
     world.leases.retire("db")
     await world.clock.advance(30)
     token.trouble = "the vault is sealed"
@@ -240,9 +243,7 @@ async def test_its_end_is_seen_though_nobody_tells_of_it(world: World) -> None:
 
 
 async def test_users_stay_where_its_token_is_kept_alive_after_all(world: World) -> None:
-    token = Token(Secret("s.token"), Term(world.clock.now(), 100.0, renewable=True), ours=True)
-    world.store.taken("db", 1)
-    world.adopt(1, replace(world.lease(seconds=3600.0), parent=token))
+    token = world.adopt_with_token()
     world.adopt(2, world.lease("two", 3600.0))
     await world.clock.advance(60)
     for token.trouble in ("the vault is sealed", None):
