@@ -39,7 +39,8 @@ pure: ## the tests of what is compiled, on its sources alone
 	@$(pure)
 
 apart = .venv/bin/python -m pytest -n 2 -m "not alone"
-whole = .venv/bin/python -m pytest tests/e2e -m alone
+# The daemon that it weighs is a process of its own, of which measuring coverage would see nothing.
+whole = .venv/bin/python -m pytest tests/e2e -m alone --no-cov
 # What is not compiled is the same on either loop as in the runs before.
 pure = AMBASSADOR_PURE=1 AMBASSADOR_LOOP=uvloop .venv/bin/python -m pytest -n 2 $(addprefix tests/unit/,net protocols/postgres \
 	$(addprefix protocols/redis/test_,client.py lanes.py line.py owing.py shared.py) proxy telemetry wire) $(ARGS)

@@ -110,7 +110,7 @@ def test_no_transaction_fails_while_the_configuration_is_reloaded(
         count = benches[0].during(reload, every=1.0)
         done = [bench.finished() for bench in benches]
         assert count >= seconds - 2
-        assert len(daemon.logged(RELOADED)) >= count
+        wait_until("the last reload too", lambda: len(daemon.logged(RELOADED)) >= count)
         assert not daemon.logged("configuration refused")
         assert {line["reason"] for line in daemon.logged("session ended")} <= {"client_closed"}
     figure(f"{count} reloads in {seconds} s, {done[0]} transactions reconnecting and {done[1]} staying, none failed")

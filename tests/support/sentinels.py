@@ -15,8 +15,8 @@ from tests.support.valkey import Certificates, Program, ServerFailed, ValkeyServ
 NAME = "cache"
 LINK = "link"
 DOWN_AFTER = 2000
-"""Milliseconds after which a silent server counts as down. Sentinels of a machine at work, which stands still for half a
-second now and then, would replace a master that lives, and take an empty one that has just been started for it.
+"""Milliseconds after which a silent server counts as down. Sentinels of a machine at work, which stands still for half
+a second now and then, would replace a master that lives, and take an empty one just started for it.
 """
 
 

@@ -10,7 +10,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from ambassador.wire.redis.commands import Code
-from ambassador.wire.redis.messages import QUEUED, Protocol
+from ambassador.wire.redis.messages import QUEUED, Protocol, error_word
 
 Told = Callable[[bytes | None], None]
 """Is told how the reply begins; None: none will come."""
@@ -50,6 +50,11 @@ FORWARDED: Mapping[int, Pin] = MappingProxyType(
     }
 )
 """Classes of requests that need nothing but a connection of the client's own, and why it is pinned for them."""
+
+
+DISCARDING = frozenset({"EXECABORT", "MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "CROSSSLOT"})
+"""Words of an EXEC that was refused with the whole transaction: for what was queued, or because the node of a cluster
+does not serve its keys, which it looks for once more then. After any other the transaction goes on."""
 
 
 class State:
@@ -153,8 +158,7 @@ class State:
         self.begun = self.begun and self.multi
 
     def _executed(self, reply: bytes | None) -> None:
-        # A transaction that is refused as a whole is over; one whose EXEC is refused for itself goes on.
-        if reply is not None and (not reply.startswith(b"-") or reply.startswith(b"-EXECABORT")):
+        if reply is not None and (not reply.startswith(b"-") or error_word(reply) in DISCARDING):
             self.multi = self.watching = False
         elif reply is not None:
             self.begun = self.begun or self.multi

@@ -328,6 +328,23 @@ def under_load(front: Front, act: Callable[[], None], settle: float = 0.5) -> li
     return writers
 
 
+def test_a_transaction_whose_slot_begins_to_move_is_over_with_its_exec(
+    client: RedisClient, own: ValkeyCluster, front: Front
+) -> None:
+    slot = own.slot("{moving}")
+    source = own.master(slot)
+    target = next(node for node in own.nodes[:MASTERS] if node is not source)
+    client.pipeline([["MULTI"], ["SET", "{moving}1", 1], ["MGET", "{moving}1", "{moving}2"]])
+    own.begin_move(slot, target)
+    assert client.ask("EXEC").error.code == "EXECABORT"
+    assert client.ask("GET", "elsewhere").value is None
+    own.move_keys(slot, target)
+    own.finish_move(slot, target)
+    replies = client.pipeline([["MULTI"], ["SET", "{moving}1", 1], ["MGET", "{moving}1", "{moving}2"], ["EXEC"]])
+    assert replies[-1].value == [b"OK", [b"1", None]]
+    own.move(slot, source)
+
+
 def strange(writers: list[Writer]) -> list[str]:
     """What was refused, but for transactions whose slot moved while they were open: they must be begun again."""
     return [error for writer in writers for error in writer.refused if "to another node" not in error]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ambassador.wire.redis.place import Place
 
 HAS_MOVED = error("TRYAGAIN the slot of this transaction is moving to another node; begin it again")
-ABORTED = error("EXECABORT Transaction discarded because its slot has moved to another node.")
+ABORTED = error("EXECABORT Transaction discarded because its slot is moving to another node.")
 
 
 class Node(Hub):
@@ -84,9 +84,10 @@ class Node(Hub):
 
     def disguise(self, error: bytes, client: Conversation) -> bytes:
         """See `Hub`: within a transaction a client cannot be sent elsewhere unseen, but it need not know of nodes."""
-        redirect = parse_redirect(error, self.place.host) if error_word(error) in {"MOVED", "ASK"} else None
-        if redirect is None:
-            return super().disguise(error, client)
-        if not redirect.asks:
+        word, in_multi = error_word(error), client.state.multi
+        redirect = parse_redirect(error, self.place.host) if word in {"MOVED", "ASK"} else None
+        if redirect is not None and not redirect.asks:
             self.cluster.topology.moved(redirect)
-        return ABORTED if client.state.multi and not client.state.begun else HAS_MOVED
+        if redirect is None and not (in_multi and word == "TRYAGAIN"):
+            return super().disguise(error, client)
+        return ABORTED if in_multi and not client.state.begun else HAS_MOVED

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from ambassador.protocols.redis.state import FORWARDED, Pin, State
+from ambassador.protocols.redis.state import DISCARDING, FORWARDED, Pin, State
 from ambassador.wire.redis.commands import Code
 
 OK = b"+OK\r\n"
@@ -45,6 +45,8 @@ CASES: list[tuple[Iterable[tuple[Code, bytes]], bool, bool]] = [
     ([(MULTI, OK), (EXEC, b"*-1\r\n")], False, False),
     ([(MULTI, OK), (EXEC, b"_\r\n")], False, False),
     ([(MULTI, OK), (EXEC, ABORTED)], False, False),
+    *(([(MULTI, OK), (EXEC, f"-{word} no\r\n".encode())], False, False) for word in sorted(DISCARDING)),
+    ([(WATCH, OK), (MULTI, OK), (EXEC, b"-TRYAGAIN Multi")], False, False),
     ([(MULTI, OK), (EXEC, FAULT)], True, False),
     ([(MULTI, OK), (DISCARD, OK)], False, False),
     ([(MULTI, OK), (DISCARD, FAULT)], True, False),

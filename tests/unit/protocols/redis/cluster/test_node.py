@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ambassador.protocols.redis.cluster.node import ABORTED, HAS_MOVED
 from tests.unit.protocols.redis.cluster.conftest import A, B, Member, Ring, until
 
 
@@ -37,4 +38,14 @@ async def test_within_a_transaction_a_client_hears_nothing_of_nodes(ring: Ring, 
     assert (await member.ask(f"INCR {A}")).startswith(b"-TRYAGAIN")
     ring.nodes[0].on("EXEC", raw=ring.moved(A, ring.nodes[1]))
     assert (await member.ask("EXEC")).startswith(b"-EXECABORT")
+    assert await member.ask(f"GET {B}") == b"$-1\r\n"
+
+
+async def test_nor_of_keys_that_are_on_two_nodes_while_their_slot_moves(ring: Ring, member: Member) -> None:
+    split = b"-TRYAGAIN Multiple keys request during rehashing of slot\r\n"
+    assert await member.ask("MULTI", f"INCR {A}") == b"+OK\r\n+QUEUED\r\n"
+    ring.nodes[0].on("MGET", A, raw=split)
+    assert await member.ask(f"MGET {A} {A}") == HAS_MOVED
+    ring.nodes[0].on("EXEC", raw=split)
+    assert await member.ask("EXEC") == ABORTED
     assert await member.ask(f"GET {B}") == b"$-1\r\n"
