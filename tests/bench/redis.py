@@ -22,6 +22,7 @@ EVERYONE: tuple[Start[Backend], ...] = (
     redis_peers.ambassador_multiplex,
     redis_peers.ambassador_dedicated,
     redis_peers.twemproxy,
+    redis_peers.twemproxy_untuned,
     redis_peers.envoy,
     redis_peers.haproxy,
 )

@@ -16,6 +16,9 @@ from ambassador.demo.servers import free_port, write_private
 from tests.bench.peers import Missing, Peer, envoy_words, haproxy_before, program, running
 from tests.support.daemon import COMMAND
 
+SMALL, MBUF = 1024, 16384
+"""Bytes of twemproxy's buffers: for small values, and its default."""
+
 
 @dataclass(frozen=True)
 class Backend:
@@ -70,16 +73,27 @@ def _ambassador(mode: str, options: str, directory: Path, backend: Backend) -> I
         yield peer
 
 
-@contextmanager
-def twemproxy(directory: Path, backend: Backend) -> Iterator[Peer]:
-    """One connection, opened at once; it has one thread, and knows no TLS.
+def twemproxy(directory: Path, backend: Backend) -> AbstractContextManager[Peer]:
+    """With buffers that suit the values best.
 
-    A message takes at least one of its buffers: with those of 1 KiB small values cost it half of what they cost with
-    the default, 16 KiB, which in turn suits large ones best.
+    A message takes at least one: with those of 1 KiB small values cost it half of what they cost with the default,
+    which in turn suits large ones best.
     """
+    return _twemproxy("twemproxy", SMALL if backend.size < SMALL else MBUF, directory, backend)
+
+
+def twemproxy_untuned(directory: Path, backend: Backend) -> AbstractContextManager[Peer]:
+    """With the buffers it has unless told otherwise, where others suit better."""
+    if backend.size >= SMALL:
+        raise Missing("values for which its default is not the best")
+    return _twemproxy("twemproxy untuned", MBUF, directory, backend)
+
+
+@contextmanager
+def _twemproxy(name: str, mbuf: int, directory: Path, backend: Backend) -> Iterator[Peer]:
+    """One connection, opened at once; it has one thread, and knows no TLS."""
     if backend.ca is not None:
         raise Missing("TLS, which twemproxy does not know")
-    mbuf = "1024" if backend.size < 1024 else "16384"
     port = free_port()
     home = directory / f"twemproxy-{port}"
     home.mkdir()
@@ -98,10 +112,10 @@ def twemproxy(directory: Path, backend: Backend) -> Iterator[Peer]:
         """)
     file = home / "nutcracker.yml"
     write_private(file, configuration)
-    words: list[str | Path] = [program("nutcracker"), "-c", file, "-o", home / "log", "-v", "0", "-m", mbuf]
+    words: list[str | Path] = [program("nutcracker"), "-c", file, "-o", home / "log", "-v", "0", "-m", str(mbuf)]
     words += ["-s", str(free_port()), "-a", "127.0.0.1", "-i", "3600000", "-p", home / "pid"]
     told = f"# nutcracker -m {mbuf}\n" + configuration.replace(backend.password, "***")
-    with running("twemproxy", words, port, told, home, password=backend.password) as peer:
+    with running(name, words, port, told, home, password=backend.password) as peer:
         yield peer
 
 

@@ -1,7 +1,7 @@
 cimport cython
 
 cdef int WANTED, SPENT, ERROR, CONFIRMED, PUSHED
-cdef Py_ssize_t MAX_DEPTH, MAX_NUMBER, MAX_LINE, MAX_WORD
+cdef Py_ssize_t MAX_DEPTH, MAX_NUMBER, MAX_LINE, MAX_WORD, FEW, SHORT
 cdef int TYPE, NUMBER, DATA, LINE
 cdef Py_ssize_t NOTHING, MINUS, MINUS_ONE, ENDED
 cdef int REPLY, FAILURE, PUSH, CONFIRMATION
@@ -27,6 +27,14 @@ cdef class Replies:
 
     @cython.locals(data="const unsigned char*", size=Py_ssize_t, position=Py_ssize_t, phase=int)
     cpdef Py_ssize_t advance(self, bytes chunk, Py_ssize_t start, Py_ssize_t want) except -1
+    @cython.locals(byte=int, done=Py_ssize_t, missing=Py_ssize_t, end=Py_ssize_t)
+    cdef Py_ssize_t _pass_whole(
+        self, const unsigned char* data, Py_ssize_t position, Py_ssize_t size, Py_ssize_t want
+    ) noexcept
+    @cython.locals(at=Py_ssize_t, number=Py_ssize_t, end=Py_ssize_t)
+    cdef Py_ssize_t _pass_bulk(self, const unsigned char* data, Py_ssize_t start, Py_ssize_t size) noexcept
+    @cython.locals(at=Py_ssize_t, most=Py_ssize_t)
+    cdef Py_ssize_t _pass_short(self, const unsigned char* data, Py_ssize_t start, Py_ssize_t size) noexcept
     @cython.locals(shape=int)
     cdef _begin(self, int byte, Py_ssize_t position)
     @cython.locals(number=Py_ssize_t, byte=int)

@@ -25,6 +25,9 @@ WANTED, SPENT, ERROR, CONFIRMED, PUSHED = 0, 1, 2, 3, 4
 MAX_DEPTH = 128
 MAX_NUMBER = 1 << 32
 MAX_LINE = 1 << 20
+# Digits of a short number; bytes of a short line.
+FEW = 6
+SHORT = 64
 
 # What the next byte belongs to.
 TYPE, NUMBER, DATA, LINE = 0, 1, 2, 3
@@ -140,11 +143,62 @@ class Replies:
             elif phase == LINE:
                 position = self._pass_line(data, position, size)
             else:
+                if not (self.inside or self.subscribed):
+                    position = self._pass_whole(data, position, size, want)
+                    if position == size or self.stop != SPENT:
+                        break
                 self._begin(data[position], position)
                 position += 1
             if self._missing == 0 and self._phase == TYPE:
                 self._close(position, want)
         return position
+
+    def _pass_whole(self, data: bytes, position: int, size: int, want: int) -> int:
+        """Pass the replies that begin here while they are whole, and such that there is nothing to tell of: so are
+        nearly all. Returns where the first of the others begins: it is to be walked step by step, which would have
+        taken these for the same."""
+        done = 0
+        missing = want - self.done
+        while position < size and done < missing:
+            byte = data[position]
+            if byte == BULK_STRING:
+                end = self._pass_bulk(data, position, size)
+            elif SHAPES[byte] == SIMPLE and byte != SIMPLE_ERROR:
+                end = self._pass_short(data, position, size)
+            else:
+                break
+            if end == 0:
+                break
+            position = end
+            done += 1
+        if done:
+            self.done += done
+            self.whole = position
+            if done == missing:
+                self.stop = WANTED
+        return position
+
+    def _pass_bulk(self, data: bytes, start: int, size: int) -> int:
+        """The end of the string that begins here; 0 where it is not whole, or rare."""
+        at = start + 2
+        if at + 2 > size or data[at - 1] < ZERO or data[at - 1] > NINE:
+            return 0
+        number = data[at - 1] - ZERO
+        while number > 0 and at < size and ZERO <= data[at] <= NINE and at - start <= FEW:
+            number = number * 10 + data[at] - ZERO
+            at += 1
+        end = at + 2 + number
+        if end + 2 > size or data[at] != CR or data[at + 1] != LF or data[end] != CR or data[end + 1] != LF:
+            return 0
+        return end + 2
+
+    def _pass_short(self, data: bytes, start: int, size: int) -> int:
+        """The end of the line that begins here; 0 where it is not whole, or long."""
+        at = start + 1
+        most = min(size - 1, start + SHORT)
+        while at < most and data[at] != CR:
+            at += 1
+        return at + 2 if at < most and data[at + 1] == LF else 0
 
     def _begin(self, byte: int, position: int) -> None:
         """The first byte of a value."""

@@ -16,7 +16,7 @@ cdef class Requests:
     cdef readonly bytearray kinds
     cdef readonly bint mixed, inline
     cdef readonly int kind, stop, code
-    cdef int _phase
+    cdef int _phase, _code
     cdef Py_ssize_t _number, _value, _words, _left, _limit, _before, _origin
     cdef bytes _name
     cdef list _known
@@ -25,10 +25,13 @@ cdef class Requests:
 
     @cython.locals(data="const unsigned char*", size=Py_ssize_t, position=Py_ssize_t)
     cpdef Py_ssize_t advance(self, bytes chunk, Py_ssize_t start) except -1
-    @cython.locals(end=Py_ssize_t)
     cdef Py_ssize_t _begin(self, const unsigned char* data, Py_ssize_t position, Py_ssize_t size) except -1
-    @cython.locals(at=Py_ssize_t, words=Py_ssize_t, code=int, start=Py_ssize_t, end=Py_ssize_t)
-    cdef Py_ssize_t _pass_whole(self, const unsigned char* data, Py_ssize_t begin, Py_ssize_t size) except -1
+    @cython.locals(head=Py_ssize_t, length=Py_ssize_t, code=int, words=Py_ssize_t, at=Py_ssize_t, left=Py_ssize_t)
+    cdef Py_ssize_t _pass_whole(self, const unsigned char* data, Py_ssize_t position, Py_ssize_t size) except -1
+    @cython.locals(at=Py_ssize_t, words=Py_ssize_t, end=Py_ssize_t)
+    cdef Py_ssize_t _read_head(self, const unsigned char* data, Py_ssize_t begin, Py_ssize_t size) except -1
+    @cython.locals(at=Py_ssize_t, end=Py_ssize_t)
+    cdef Py_ssize_t _pass_argument(self, const unsigned char* data, Py_ssize_t start, Py_ssize_t size) noexcept
     @cython.locals(number=Py_ssize_t, at=Py_ssize_t)
     cdef Py_ssize_t _read_short(self, const unsigned char* data, Py_ssize_t start, Py_ssize_t size) noexcept
     @cython.locals(phase=int)
@@ -47,3 +50,4 @@ cdef class Requests:
     @cython.locals(byte=int)
     cdef Py_ssize_t _pass_line(self, const unsigned char* data, Py_ssize_t position, Py_ssize_t size) except -1
     cdef _complete(self)
+    cdef int _count(self, int code) except -1

@@ -82,7 +82,7 @@ class Requests:
     """
 
     __slots__ = (
-        "_before", "_codes", "_known", "_known_in", "_left", "_limit", "_name", "_number", "_origin", "_phase",
+        "_before", "_code", "_codes", "_known", "_known_in", "_left", "_limit", "_name", "_number", "_origin", "_phase",
         "_value", "_words", "begun", "classes", "code", "count", "inline", "kind", "kinds", "large", "mixed", "stop",
     )  # fmt: skip
 
@@ -101,6 +101,7 @@ class Requests:
         self._number = NOTHING
         self._value = 0
         self._words = 0
+        self._code = UNNAMED
         self._left = 0
         self._limit = NEVER
         self._before = 0
@@ -157,10 +158,10 @@ class Requests:
         return position + 1
 
     def _begin(self, data: bytes, position: int, size: int) -> int:
-        """A request, or its beginning."""
-        end = self._pass_whole(data, position, size)
-        if end > position:
-            return end
+        """Requests, or the beginning of one."""
+        position = self._pass_whole(data, position, size)
+        if position == size or self.stop != INSIDE:
+            return position
         self.begun = self._origin = position
         self._before = 0
         self._limit = self.large
@@ -173,32 +174,66 @@ class Requests:
         self._phase = COUNT
         return position + 1
 
-    def _pass_whole(self, data: bytes, begin: int, size: int) -> int:
-        """Pass the request that begins here, if it is whole and nothing about it is rare: so are nearly all.
+    def _pass_whole(self, data: bytes, position: int, size: int) -> int:
+        """Pass the requests that begin here, to behind the first that is not plain, while they are whole and nothing
+        about them is rare: so are nearly all. Returns where the first of the others begins: it is to be walked step by
+        step, which would have taken these for the same.
 
-        Returns its end, or else `begin`; then it is to be walked step by step, which takes it for the same.
+        The hot loop. What follows another in a pipeline is mostly the same command, which is seen at its head.
         """
-        at = self._read_short(data, begin + 1, size) if data[begin] == STAR else 0
-        words = self._value
+        head = size  # of the request whose head, `length` bytes long, was read last
+        length = 0
         code = UNNAMED
-        while at and words:
-            if at == size or data[at] != DOLLAR_SIGN:
-                return begin
-            start = self._read_short(data, at + 1, size)
-            end = start + self._value
-            if start == 0 or end + 2 > size or data[end] != CR or data[end + 1] != LF:
-                return begin
-            if code == UNNAMED:
-                code = self._look_up(data, start, end) if end - start <= MAX_NAME else UNKNOWN
-            at = end + 2
-            words -= 1
-        if at == 0 or at - begin > self.large:
-            return begin
-        self.begun = begin
-        self.code = code
-        self.inline = False
-        self._complete()
-        return at
+        words = 0
+        while position < size and data[position] == STAR:
+            at = position
+            if position + length <= size:
+                while at - position < length and data[at] == data[head + at - position]:
+                    at += 1
+            if length == 0 or at - position < length:
+                at = self._read_head(data, position, size)
+                if at == 0:
+                    break
+                head = position
+                length = at - position
+                code = self._code
+                words = self._words
+            left = words
+            while left and at:
+                at = self._pass_argument(data, at, size)
+                left -= 1
+            if at == 0 or at - position > self.large:
+                break
+            if code >= PLAIN:
+                self.begun = position
+                self.code = code
+                self.inline = False
+                self.stop = SPECIAL
+                return at
+            self._count(code)
+            position = at
+        return position
+
+    def _read_head(self, data: bytes, begin: int, size: int) -> int:
+        """The end of a request's name; 0 where there is something rare about it.
+
+        Its code is in `_code` then, and in `_words` how many arguments follow.
+        """
+        at = self._read_short(data, begin + 1, size)
+        words = self._value - 1
+        end = self._pass_argument(data, at, size) if at else 0
+        if end:
+            self._code = self._look_up(data, end - 2 - self._value, end - 2) if self._value <= MAX_NAME else UNKNOWN
+            self._words = words
+        return end
+
+    def _pass_argument(self, data: bytes, start: int, size: int) -> int:
+        """The end of the argument that begins here, with its length in `_value`; 0 where something about it is rare."""
+        at = self._read_short(data, start + 1, size) if start < size and data[start] == DOLLAR_SIGN else 0
+        end = at + self._value
+        if at == 0 or end + 2 > size or data[end] != CR or data[end + 1] != LF:
+            return 0
+        return end + 2
 
     def _read_short(self, data: bytes, start: int, size: int) -> int:
         """The end of a number of few digits and its CRLF, with the number in `_value`; 0 if it is anything else."""
@@ -339,6 +374,10 @@ class Requests:
         if code >= PLAIN:
             self.stop = SPECIAL
             return
+        self._count(code)
+
+    def _count(self, code: int) -> None:
+        """One more plain request."""
         if self.count == len(self.kinds):
             self.kinds.extend(bytes(self.count))
         self.kinds[self.count] = code

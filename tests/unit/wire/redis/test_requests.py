@@ -99,6 +99,40 @@ def test_what_is_rare_in_a_request_is_left_to_the_steps(number: bytes) -> None:
     assert source_of(module).Requests(CLASSES)._read_short(data, 1, len(data)) == 0
 
 
+LOOKALIKES = [
+    request(b"GET", b"key"),
+    request(b"GET", b"other key"),
+    request(b"GEX", b"key"),
+    request(b"GETX", b"key"),
+    request(b"GET"),
+    request(b"GET", b"a", b"b"),
+    request(b"SET", b"key", b"v" * 20),
+    request(b"PING"),
+]
+
+
+@pytest.mark.parametrize("first", LOOKALIKES)
+def test_requests_that_begin_alike_are_told_apart(requests: Requests, first: bytes) -> None:
+    for second in LOOKALIKES:
+        told = events(requests, first + second + first)
+        assert told == [*events(requests, first)[:-1], *shifted(events(requests, second + first), len(first))]
+
+
+def shifted(told: list[Event], by: int) -> list[Event]:
+    """The same, `by` bytes later."""
+    return [
+        (event[0], event[1] + by, event[2] + by, *event[3:]) if event[0] == "special" else event  # type: ignore[operator]  # its second and third are offsets
+        for event in told
+    ]
+
+
+def test_classes_may_change_between_two_walks(requests: Requests) -> None:
+    requests.advance(GET * 2, 0)
+    requests.classes = {b"GET": OTHER}
+    requests.advance(GET * 2, 0)
+    assert (requests.count, requests.kind) == (2, OTHER)
+
+
 def test_a_walk_begins_where_it_is_told_to(requests: Requests) -> None:
     assert requests.advance(b"xx" + GET, 2) == 2 + len(GET)
     assert (requests.stop, requests.count) == (BOUNDARY, 1)
