@@ -87,6 +87,11 @@ class Stream(Flow):
         """What the handshake settled; None without TLS."""
         return None if self._engine is None or not self._engine.ready else TlsFacts(self._engine.object)
 
+    @property
+    def shaking(self) -> bool:
+        """Whether TLS has been begun and is not settled."""
+        return self._engine is not None and not self._engine.ready
+
     # ---- awaited
 
     async def read(self) -> bytes:

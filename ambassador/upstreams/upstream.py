@@ -329,10 +329,11 @@ class Upstream:
             result = "ok"
         except TimeoutError as error:
             result = Reason.UPSTREAM_LOGIN_TIMEOUT
-            seconds = self.settings.login_timeout
-            raise UpstreamError(
-                Reason.UPSTREAM_LOGIN_TIMEOUT, f"{endpoint} did not finish the login in {seconds:g} s"
-            ) from error
+            shaking = connection.stream is not None and connection.stream.shaking
+            what = "answer the TLS handshake" if shaking else "finish the login"
+            words = f"{endpoint} did not {what} in {self.settings.login_timeout:g} s"
+            words += ": does it speak TLS at this port?" if shaking else ""
+            raise UpstreamError(Reason.UPSTREAM_LOGIN_TIMEOUT, words) from error
         except UpstreamError as error:
             result = error.reason
             raise

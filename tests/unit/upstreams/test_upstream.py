@@ -641,6 +641,19 @@ async def test_a_certificate_for_another_name_is_refused(world: World, authority
     assert upstream.health[upstream.endpoints[0]].last_error == "upstream_tls_failed"
 
 
+async def test_a_server_that_is_silent_though_tls_was_begun_is_asked_after(world: World, authority: Authority) -> None:
+    """As Redis is, to which the beginning of a handshake is the beginning of a line."""
+
+    def silent(connection: socket.socket) -> None:
+        while connection.recv(65536):
+            pass
+
+    upstream = world.upstream(world.server(silent), tls=ClientTls(ca=authority.file), login_timeout=0.1)
+    with pytest.raises(UpstreamError, match=r"did not answer the TLS handshake in 0\.1 s: does it speak TLS") as caught:
+        await world.lease(upstream, over_tls)
+    assert caught.value.reason is Reason.UPSTREAM_LOGIN_TIMEOUT
+
+
 async def test_tls_without_settings_is_a_fault_of_ours(world: World) -> None:
     with pytest.raises(AssertionError, match="without TLS settings"):
         await world.lease(world.upstream(world.server()), over_tls)
