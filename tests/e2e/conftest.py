@@ -27,12 +27,22 @@ def long() -> bool:
     return LONG
 
 
+HERE = Path(__file__).parent
+
+LOADS = {
+    *("test_drain.py", "test_hostile.py", "test_memory.py", "test_reload.py", "test_rotation.py"),
+    *("redis/test_cluster.py", "redis/test_hostile.py", "redis/test_outage.py", "redis/test_rotation.py"),
+    *("redis/test_sentinel.py", "vault/test_lease.py", "vault/test_trouble.py"),
+}
+"""What weighs the whole daemon under load, and looks at what that costs or how long it takes."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what weighs the whole daemon under load; what mostly waits does not mind company."""
-    here = Path(__file__).parent
+    """Give what weighs the daemon the machine to itself; what is said and what comes back is the same in company."""
+    missing = [name for name in LOADS if not (HERE / name).is_file()]
+    assert not missing, f"LOADS names what is not there: {missing}"
     for item in items:
-        waits = item.path.is_relative_to(here / "vault") and item.path.name not in {"test_lease.py", "test_trouble.py"}
-        if item.path.is_relative_to(here) and not waits:
+        if item.path.is_relative_to(HERE) and str(item.path.relative_to(HERE)) in LOADS:
             item.add_marker("alone")
 
 
