@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ambassador.config.schema import Config
-from ambassador.credentials.candidate import credential_of
+from ambassador.credentials.candidate import credential_of, fetch
+from ambassador.credentials.rotation import LONGEST_FETCH
 from ambassador.credentials.sources.base import Lease, Source
 from ambassador.credentials.store import Store
 from ambassador.discovery.base import Discovery
@@ -47,7 +48,9 @@ class Finding:
     text: str
 
     def __str__(self) -> str:
-        return f"{'ok  ' if self.good else 'FAIL'} {self.subject}: {self.text}"
+        # Words of a server's may hold anything, a line that looks like one of ours included.
+        text = "".join(char if char.isprintable() else "?" for char in self.text)
+        return f"{'ok  ' if self.good else 'FAIL'} {self.subject}: {text}"
 
 
 async def connect_all(config: Config, clock: Clock) -> list[Finding]:
@@ -95,7 +98,7 @@ class Trial:
             return Finding(subject, False, f"vault {wanted!r} cannot be used; not tried")
         source = make_source(name, settings, self._vaults)
         try:
-            fetched = await source.fetch()
+            fetched = await fetch(name, source, LONGEST_FETCH)
             if fetched.lease is not None:
                 self._borrowed.append((source, fetched.lease))
             credential = credential_of(name, fetched, self._clock, version=1)

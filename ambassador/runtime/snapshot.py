@@ -147,7 +147,7 @@ def _vaults(world: World, metrics: Metrics) -> list[VaultStatus]:
         VaultStatus(
             name=name,
             login=vault.describe(),
-            logged_in=vault.token is not None,
+            logged_in=vault.logged_in,
             token_expires=metrics.vault(name).token_expires,
             error=vault.trouble or (None if vault.token is None else vault.token.trouble),
         )

@@ -16,7 +16,7 @@ from ambassador.credentials.credential import PASSWORD, USERNAME
 from ambassador.credentials.sources.base import Change, Fetched, Lease
 from ambassador.credentials.term import Term
 from ambassador.credentials.vault.answers import block, seconds, text
-from ambassador.credentials.vault.failure import malformed
+from ambassador.credentials.vault.failure import VaultError, malformed
 from ambassador.credentials.vault.operation import Operation
 from ambassador.credentials.vault.source import LeasingSource
 from ambassador.kit.clock import Clock
@@ -77,12 +77,17 @@ class VaultDatabase(LeasingSource):
         answer = await self.borrow(
             Operation.READ_DATABASE, doing, lambda adapter: Database(adapter).generate_credentials(role, mount)
         )
-        fields = self._pair(answer, doing)
+        try:
+            return Fetched(self._pair(answer, doing), lease=self._lease(answer, doing, asked_at))
+        except VaultError:
+            self.decline(answer)
+            raise
+
+    def _lease(self, answer: Any, doing: str, asked_at: float) -> Lease:
         lease_id, duration = text(answer, "lease_id"), seconds(answer.get("lease_duration"))
         if lease_id is None or not duration:
             raise malformed(self.vault.name, doing, "lease")
-        term = Term(asked_at, duration, renewable=answer.get("renewable") is True)
-        return Fetched(fields, lease=Lease(lease_id, term, self.parent))
+        return Lease(lease_id, Term(asked_at, duration, renewable=answer.get("renewable") is True), self.parent)
 
     async def _static(self) -> Fetched:
         role, mount = self.options.static_role or "", self.options.mount
@@ -98,4 +103,7 @@ class VaultDatabase(LeasingSource):
         username, password = text(data, USERNAME), text(data, PASSWORD)
         if username is None or password is None:
             raise malformed(self.vault.name, doing, "username and password")
-        return {USERNAME: username.encode(), PASSWORD: password.encode("utf-8", "surrogatepass")}
+        try:
+            return {USERNAME: username.encode(), PASSWORD: password.encode("utf-8", "surrogatepass")}
+        except UnicodeEncodeError:  # half a character, which JSON can say
+            raise malformed(self.vault.name, doing, "username") from None

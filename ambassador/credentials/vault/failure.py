@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import StrEnum, unique
 from typing import Final
 
@@ -60,17 +60,22 @@ _WORDS: Final = {
     Kind.SEALED: "is sealed, not initialised, or in maintenance",
     Kind.BUSY: "has had too many requests of ours (its rate limit)",
     Kind.DENIED: "denied it: no policy of our token allows this, or the token is no longer good",
-    Kind.MISSING: "has nothing there: check mount, path (without data/) and version",
+    Kind.MISSING: "has nothing there: check mount, path (of KV: without data/) or role, and version",
     Kind.REJECTED: "refused the request",
     Kind.FAILED: "failed at it",
 }
 
-_LOGIN_WORDS: Final = {
+LOGIN_WORDS: Final = {
     Kind.DENIED: "refused the login: check mount, role and what is shown there, and the namespace",
     Kind.MISSING: "has no such way to log in: check mount and namespace",
     Kind.REJECTED: "refused the login",
 }
 """In the place of those where it was a login: nothing of ours was denied yet but what we showed."""
+
+TOKEN_WORDS: Final = {
+    Kind.DENIED: "refused the token: it has ended, was revoked, or is one of another namespace",
+}
+"""The same where what we showed is a token already."""
 
 _NO_TLS: Final = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST"}
 """OpenSSL's reasons where the other side speaks no TLS."""
@@ -103,23 +108,25 @@ def malformed(vault: str, doing: str, what: str) -> VaultError:
     return VaultError(Kind.MALFORMED, vault, doing, f"its answer has no usable {what}")
 
 
-def explained(error: Exception, *, vault: str, address: str, doing: str, login: bool = False) -> VaultError:
+def explained(
+    error: Exception, *, vault: str, address: str, doing: str, words: Mapping[Kind, str] | None = None
+) -> VaultError:
     """Our own error for what hvac or requests raised. It does not carry theirs along, which may quote what was sent.
 
     Args:
-        login: it was no token that was denied, but what we showed to get one.
+        words: what to say of some kinds instead of what is said of a request: `LOGIN_WORDS`, `TOKEN_WORDS`.
     """
-    kind, words = _said(error, login=login) if isinstance(error, exceptions.VaultError) else _beneath(error)
-    return VaultError(kind, vault, doing, f"{address} {words}")
+    kind, told = _said(error, words or {}) if isinstance(error, exceptions.VaultError) else _beneath(error)
+    return VaultError(kind, vault, doing, f"{address} {told}")
 
 
-def _said(error: exceptions.VaultError, *, login: bool) -> tuple[Kind, str]:
+def _said(error: exceptions.VaultError, instead: Mapping[Kind, str]) -> tuple[Kind, str]:
     """What a Vault itself answered."""
     kind = next(kind for type_, kind in _BY_STATUS if isinstance(error, type_))
-    words = _LOGIN_WORDS.get(kind, _WORDS[kind]) if login else _WORDS[kind]
+    words = instead.get(kind, _WORDS[kind])
     quoted = _quoted(error)
     # Its own words say more than our advice.
-    return kind, (words.partition(":")[0] if login and quoted else words) + quoted
+    return kind, (words.partition(":")[0] if instead and quoted else words) + quoted
 
 
 def _beneath(error: Exception) -> tuple[Kind, str]:

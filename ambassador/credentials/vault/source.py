@@ -69,13 +69,13 @@ class LeasingSource(VaultSource):
             shown = (adapter.token or "").encode()
             return work(adapter)
 
-        answer: T = await self.vault.ask(operation, doing, noting, late=self._too_late)
+        answer: T = await self.vault.ask(operation, doing, noting, late=self.decline)
         # Another may have taken its place meanwhile; the lease ends with the one that was shown.
         self.parent = before if before is not None and before.secret.reveal() == shown else self.vault.token
         return answer
 
-    def _too_late(self, answer: Any) -> None:
-        """It was lent although nobody waits for it any more: it goes back, and is not left to its end."""
+    def decline(self, answer: Any) -> None:
+        """What was lent is of no use, or nobody waits for it any more: it goes back, and is not left to its end."""
         lease_id = text(answer, "lease_id") if isinstance(answer, dict) else None
         if lease_id is not None:
             self.vault.give_back(self._return(Lease(lease_id, Term(self.vault.clock.now(), 0.0, renewable=False))))

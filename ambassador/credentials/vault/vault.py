@@ -18,7 +18,15 @@ from ambassador import registry
 from ambassador.config.vault import VaultSettings
 from ambassador.credentials.term import ROUNDING
 from ambassador.credentials.vault.answers import block, seconds
-from ambassador.credentials.vault.failure import AWAY, Kind, VaultError, explained, malformed
+from ambassador.credentials.vault.failure import (
+    AWAY,
+    LOGIN_WORDS,
+    TOKEN_WORDS,
+    Kind,
+    VaultError,
+    explained,
+    malformed,
+)
 from ambassador.credentials.vault.http import Http
 from ambassador.credentials.vault.logins.base import NotReady, VaultLogin
 from ambassador.credentials.vault.operation import Operation
@@ -36,8 +44,13 @@ T = TypeVar("T")
 Work = Callable[[JSONAdapter], T]
 Late = Callable[[T], None]
 
-THREADS: Final = 4
-"""Requests to one Vault at a time."""
+KEEPING: Final = frozenset({Operation.LOGIN, Operation.RENEW_TOKEN, Operation.REVOKE_TOKEN, Operation.RENEW_LEASE})
+"""What keeps alive what we have. It never waits for the others, of which any may hang: a Vault answers for databases
+that may be gone."""
+
+MOST_KEEPING: Final = 4
+MOST_OTHERS: Final = 16
+"""Requests to one Vault at a time, of these and of the others: one that hangs holds its place until it is given up."""
 
 GRACE: Final = 2.0
 """Seconds that a request may outlast its own deadline before whoever waits for it is told."""
@@ -96,7 +109,8 @@ class Vault:
         self._http = Http(settings, contexts)
         method: type[VaultLogin] = registry.resolve("vault_logins", settings.auth.method)
         self.login = method(settings.auth.options)
-        self._threads = Threads(f"vault {name}", THREADS)
+        self._keeping = Threads(f"vault {name}", MOST_KEEPING)
+        self._others = Threads(f"vault {name}", MOST_OTHERS)
         self._tasks = Tasks(lambda task, error: _LOG.exception("task failed", error, vault=name, task=task))
         self._logging_in = asyncio.Lock()
         self._doubting = asyncio.Lock()
@@ -114,6 +128,11 @@ class Vault:
     def inherit(self, before: Vault) -> None:
         """Take the place of `before`, which a reload takes out."""
         self.login.inherit(before.login)
+
+    @property
+    def logged_in(self) -> bool:
+        """Whether there is a token that has not ended."""
+        return self.token is not None and self.clock.now() < self.token.term.ends_at
 
     def describe(self) -> str:
         """Where it is and as whom we log in, for the status."""
@@ -172,7 +191,8 @@ class Vault:
     async def _try(self, operation: Operation, doing: str, act: Callable[[], T], late: Late[T] | None = None) -> T:
         started, result = ticks(), "cancelled"
         try:
-            found = await self._threads.run(act, self.settings.timeout + GRACE, late)
+            threads = self._keeping if operation in KEEPING else self._others
+            found = await threads.run(act, self.settings.timeout + GRACE, late)
             result = "ok"
         except Exception as error:  # noqa: BLE001 - whatever hvac and what is beneath it raise
             failure = self._understood(error, operation, doing)
@@ -191,8 +211,9 @@ class Vault:
             return VaultError(Kind.NOT_READY, self.name, doing, str(error))
         if isinstance(error, VaultError):
             return error
-        login = operation is Operation.LOGIN
-        return explained(error, vault=self.name, address=self.settings.address, doing=doing, login=login)
+        of_login = LOGIN_WORDS if self.login.ours else TOKEN_WORDS
+        words = of_login if operation is Operation.LOGIN else None
+        return explained(error, vault=self.name, address=self.settings.address, doing=doing, words=words)
 
     # ---- the token
 
@@ -227,7 +248,8 @@ class Vault:
         self._http.close()
 
     async def _settled(self) -> None:
-        await self._threads.quiet()
+        await self._keeping.quiet()
+        await self._others.quiet()
         await asyncio.gather(*self._givings)
 
     def give_back(self, giving: Coroutine[Any, Any, Any]) -> None:

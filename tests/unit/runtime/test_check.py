@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 
 from ambassador.config.load import load_data
 from ambassador.config.schema import Config
+from ambassador.credentials.sources.file import FileSource
 from ambassador.demo.postgres import PostgresServer
 from ambassador.demo.servers import Certificates
 from ambassador.kit.clock import SYSTEM
@@ -53,6 +55,21 @@ async def test_what_works_is_said_to_work(postgres17: PostgresServer, tmp_path: 
     findings = await connect_all(config(secret(tmp_path, new_role(postgres17)), postgres17.port), SYSTEM)
     assert [finding.good for finding in findings] == [True, True]
     assert str(findings[1]) == f"ok   upstream orders: 127.0.0.1:{postgres17.port} let us in"
+
+
+def test_a_finding_is_one_line_whatever_a_server_said() -> None:
+    assert str(Finding("upstream x", False, "role a\nok   upstream x: fine\x1b[2J")) == (
+        "FAIL upstream x: role a?ok   upstream x: fine?[2J"
+    )
+
+
+async def test_a_source_that_fails_in_a_way_of_its_own_is_found_without_its_words(
+    postgres17: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quoted = canary("password")
+    monkeypatch.setattr(FileSource, "fetch", AsyncMock(side_effect=RuntimeError(quoted)))
+    first, *_ = await connect_all(config(tmp_path, postgres17.port), SYSTEM)
+    assert (first.good, first.text) == (False, "credential 'db': the source failed with RuntimeError")
 
 
 async def test_a_wrong_password_is_found_and_not_shown(postgres17: PostgresServer, tmp_path: Path) -> None:
@@ -201,7 +218,7 @@ async def test_a_login_that_is_refused_is_found_so(vault: FakeVault, monkeypatch
     monkeypatch.setenv("CHECKED", canary("wrong"))
     found, credential, _ = await connect_all(lent(vault.url, KV), SYSTEM)
     assert "to log in (token of CHECKED)" in found.text
-    assert "refused the login" in found.text
+    assert "refused the token" in found.text
     assert not credential.good
     assert len(vault.asked()) == 1
 
@@ -216,8 +233,12 @@ async def test_nothing_to_log_in_with_is_found_so(vault: FakeVault, monkeypatch:
     ("denied", "options", "words"),
     [
         ("secret", {}, "no policy of our token allows this"),
-        (None, {"path": "nothing"}, "has nothing there: check mount, path (without data/) and version"),
-        (None, {"mount": "nowhere"}, "has nothing there: check mount, path (without data/) and version"),
+        (None, {"path": "nothing"}, "has nothing there: check mount, path (of KV: without data/) or role, and version"),
+        (
+            None,
+            {"mount": "nowhere"},
+            "has nothing there: check mount, path (of KV: without data/) or role, and version",
+        ),
         (None, {"fields": {"password": "pass"}}, "the secret has no key 'pass'"),
         (None, {}, "there is no password"),
     ],

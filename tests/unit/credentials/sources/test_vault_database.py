@@ -253,3 +253,24 @@ async def test_what_is_lent_too_late_is_given_back(monkeypatch: pytest.MonkeyPat
             await vault.close(5.0)
         assert len(server.asked("sys/leases/revoke")) == 1
         assert server.contents.leases == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "lacks"),
+    [
+        ({"data": {"user": "x", "password": "y"}}, "username and password"),
+        ({"data": {"username": "\ud800", "password": "y"}}, "username"),
+        ({"lease_duration": "an hour"}, "lease"),
+    ],
+)
+async def test_what_cannot_be_used_is_given_back(
+    monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], lacks: str
+) -> None:
+    with FakeVault() as server:
+        server.database("database/creds/app")
+        monkeypatch.setenv("VAULT_TOKEN", server.root)
+        server.on("database/creds/app", change=lambda answer: {**answer, **change})
+        async with opened(server.url, {"token": {}}) as vault:
+            with pytest.raises(VaultError, match=f"has no usable {lacks}$"):
+                await source(vault, "database", role="app").fetch()
+            await until("it to be given back", lambda: server.contents.leases == {})

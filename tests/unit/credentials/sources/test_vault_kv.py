@@ -94,7 +94,7 @@ async def test_a_version_that_was_deleted_is_missing(openbao: OpenBao, vault: Va
         store.destroy("app", 2)
     error = await failing(source(vault, store))
     assert error.kind is Kind.MISSING
-    assert "has nothing there: check mount, path (without data/) and version" in str(error)
+    assert "has nothing there: check mount, path (of KV: without data/) or role, and version" in str(error)
     assert (await source(vault, store, version=1).fetch()).fields == {"password": b"one"}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 import traceback
+from collections.abc import Mapping
 
 import pytest
 import requests
@@ -12,13 +13,23 @@ from urllib3 import HTTPConnectionPool
 from urllib3.exceptions import MaxRetryError, NewConnectionError, ProtocolError, ReadTimeoutError
 
 from ambassador.credentials.secret import Secret
-from ambassador.credentials.vault.failure import AWAY, LONGEST, Kind, TooLong, VaultError, explained, malformed
+from ambassador.credentials.vault.failure import (
+    AWAY,
+    LOGIN_WORDS,
+    LONGEST,
+    TOKEN_WORDS,
+    Kind,
+    TooLong,
+    VaultError,
+    explained,
+    malformed,
+)
 from ambassador.errors import Reason
 from tests.support.secrets import canary
 
 
-def why(error: Exception, *, login: bool = False) -> VaultError:
-    return explained(error, vault="main", address="https://v:8200", doing="read secret/app", login=login)
+def why(error: Exception, words: Mapping[Kind, str] | None = None) -> VaultError:
+    return explained(error, vault="main", address="https://v:8200", doing="read secret/app", words=words)
 
 
 def beneath(error: Exception) -> Exception:
@@ -44,7 +55,7 @@ UNTRUSTED.verify_message = "self-signed certificate"
         (exceptions.RateLimitExceeded(), Kind.BUSY, "too many requests"),
         (exceptions.Forbidden(errors=["permission denied"]), Kind.DENIED, "no policy of our token allows this"),
         (exceptions.Unauthorized(), Kind.DENIED, "denied it"),
-        (exceptions.InvalidPath(), Kind.MISSING, "check mount, path (without data/) and version"),
+        (exceptions.InvalidPath(), Kind.MISSING, "check mount, path (of KV: without data/) or role, and version"),
         (exceptions.InvalidRequest(errors=["unknown role: x"]), Kind.REJECTED, "refused the request: unknown role: x"),
         (exceptions.UnsupportedOperation(), Kind.REJECTED, "refused the request"),
         (exceptions.InternalServerError(errors=["boom"]), Kind.FAILED, "failed at it: boom"),
@@ -94,7 +105,13 @@ def test_every_failure_has_its_word(error: Exception, kind: Kind, words: str) ->
     ids=str,
 )
 def test_a_login_that_is_refused_is_said_to_be_one(error: Exception, words: str) -> None:
-    assert f"https://v:8200 {words}" in str(why(error, login=True))
+    assert f"https://v:8200 {words}" in str(why(error, LOGIN_WORDS))
+
+
+def test_a_token_that_is_refused_is_no_login() -> None:
+    denied = exceptions.Forbidden(errors=["permission denied"])
+    assert "refused the token: it has ended, was revoked, or" in str(why(denied, TOKEN_WORDS))
+    assert "is sealed" in str(why(exceptions.VaultDown(), TOKEN_WORDS))
 
 
 def test_what_says_nothing_of_the_question_is_known_as_such() -> None:

@@ -17,6 +17,7 @@ from ambassador.telemetry.metrics import Metrics
 from tests.support.certificates import Authority
 from tests.support.clock import ManualClock
 from tests.support.fake_vault import FakeVault
+from tests.support.house import until
 from tests.support.openbao import OpenBao
 from tests.support.secrets import canary
 from tests.support.vaults import LOGIN, Opened, at, counted, opened
@@ -411,4 +412,24 @@ def test_what_is_asked_is_a_closed_list() -> None:
         "login", "renew_token", "revoke_token", "read_secret", "read_database", "issue_certificate", "renew_lease",
         "revoke_lease",
     }  # fmt: skip
-    assert module.THREADS == 4
+
+
+async def test_what_keeps_alive_does_not_wait_for_what_hangs(server: FakeVault, clock: ManualClock) -> None:
+    server.key_value("slow", 1).on("slow", act="hang")
+    async with at(server, clock, timeout=1.5) as found:
+        await found.read()
+        waiting = [asyncio.ensure_future(found.fails("slow/app")) for _ in range(module.MOST_OTHERS + 4)]
+        await until("all places to be taken", lambda: counted(server, "slow") == module.MOST_OTHERS)
+        assert found.vault.token is not None
+        await found.vault.renew(found.vault.token)
+        assert not any(task.done() for task in waiting)
+        assert {(await task).kind for task in waiting} == {Kind.TIMEOUT}
+
+
+async def test_it_is_logged_in_as_long_as_its_token_lasts(server: FakeVault, clock: ManualClock) -> None:
+    async with at(server, clock) as found:
+        seen = [found.vault.logged_in]
+        await found.read()
+        seen.append(found.vault.logged_in)
+        await clock.advance(3601)
+        assert [*seen, found.vault.logged_in] == [False, True, False]
