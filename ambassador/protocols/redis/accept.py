@@ -62,9 +62,11 @@ async def authenticate(downstream: Downstream) -> Principal:
     if not await needs_proof(downstream):
         return await identify(downstream, None)
     walk = Requests({}, MOST)
-    data, tries = b"", 0
+    data, tries, wrong = b"", 0, 0
     while True:
         chunk = await downstream.stream.read()
+        if not chunk and wrong:
+            raise ClientError(Reason.AUTH_FAILED, f"the client left after {wrong} wrong passwords", public=WRONG)
         if not chunk:
             raise ClientError(Reason.CLIENT_CLOSED, "the client closed the connection before it showed a password")
         held, at = data, 0
@@ -77,19 +79,23 @@ async def authenticate(downstream: Downstream) -> Principal:
                 data = request
                 break
             data = b""
-            principal, hello = await _hear(downstream, request, line=walk.code == INLINE)
+            principal, noted = await _hear(downstream, request, line=walk.code == INLINE)
             at = end
             if principal is not None:
                 # HELLO is answered where its server is known; there its password is looked at once more.
-                downstream.stream.unread((request if hello else b"") + chunk[at:])
+                downstream.stream.unread((request if noted else b"") + chunk[at:])
                 return principal
             tries += 1
+            wrong += noted
             if tries >= TRIES:
                 raise ClientError(Reason.AUTH_FAILED, "the client showed no right password", public=WRONG)
 
 
 async def _hear(downstream: Downstream, data: bytes, *, line: bool) -> tuple[Principal | None, bool]:
-    """Take one request of a client that is not known yet: who it has proven to be, and whether HELLO did it."""
+    """Take one request of a client that is not known yet.
+
+    Returns who it has proven to be, and whether HELLO did it; or None, and whether it showed a wrong password.
+    """
     words = parse_inline(data) if line else parse_request(data) if not data.startswith((b"*0", b"*-")) else []
     name = words[0].upper() if words else b""
     try:
@@ -111,6 +117,7 @@ async def _hear(downstream: Downstream, data: bytes, *, line: bool) -> tuple[Pri
         if failure.reason is Reason.CLIENT_CLOSED:
             raise
         downstream.stream.write(error(failure.public))
+        return None, failure.public == WRONG
     return None, False
 
 

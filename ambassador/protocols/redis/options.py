@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+import re
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
@@ -13,6 +14,9 @@ from ambassador.wire.redis.policy import Policy
 
 Words = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=64)], ...], BeforeValidator(one_or_list)]
 Prefixes = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(one_or_list)]
+
+_WORD: Final = re.compile(r"@?\w[\w.:-]*(\|\w[\w.:-]*)?", re.ASCII)
+"""What can be the name of a command, a sub-command or a category, modules' included (`FT.SEARCH`)."""
 
 
 class RedisListenerOptions(Model):
@@ -43,8 +47,22 @@ class RedisListenerOptions(Model):
     @classmethod
     def _names_categories(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         """Which commands there are the server tells, modules included; the categories are settled."""
+        for word in value:
+            if not _WORD.fullmatch(word):
+                container, _, rest = word.lstrip("+-~& ").partition(" ")
+                meant = f"{container}|{rest.strip()}" if rest.strip() else container
+                raise ValueError(f"{word!r} can be no command or category; did you mean {meant}?")
         if faults := Policy(value).unknown_categories():
             raise ValueError("; ".join(faults))
+        return value
+
+    @field_validator("keys")
+    @classmethod
+    def _begins_so(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for prefix in value:
+            if prefix.endswith("*"):
+                meant = prefix.rstrip("*")
+                raise ValueError(f"{prefix!r} is a pattern, and no prefix; did you mean {meant!r}?")
         return value
 
 

@@ -33,7 +33,8 @@ L = TypeVar("L", bound=ServerLine)
 THRESHOLD = 65536
 """Bytes of a request beyond which it goes, as it comes, on a connection of the client's own."""
 
-_NUMBERS = itertools.count(1)
+# Far from the server's own ids, which count up from one: CLIENT KILL or UNBLOCK of such a number is to meet nobody.
+_NUMBERS = itertools.count((1 << 50) + 1)
 
 _DEDICATED = "dedicated"
 

@@ -69,7 +69,7 @@ async def serve(client: Conversation, code: int, data: bytes) -> None:
     try:
         await _serve(client, code, words)
     except ClientError as failure:
-        client.reply(error(failure.public))
+        refuse(client, failure.public)
     except (UpstreamError, CredentialError) as trouble:
         client.reply(words_for(trouble))
     if skipped:

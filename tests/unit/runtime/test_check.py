@@ -11,7 +11,7 @@ import pytest
 
 from ambassador.config.load import load_data
 from ambassador.config.schema import Config
-from ambassador.credentials.sources.file import FileSource
+from ambassador.credentials.sources.file import File
 from ambassador.demo.postgres import PostgresServer
 from ambassador.demo.servers import Certificates
 from ambassador.kit.clock import SYSTEM
@@ -67,7 +67,7 @@ async def test_a_source_that_fails_in_a_way_of_its_own_is_found_without_its_word
     postgres17: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quoted = canary("password")
-    monkeypatch.setattr(FileSource, "fetch", AsyncMock(side_effect=RuntimeError(quoted)))
+    monkeypatch.setattr(File, "fetch", AsyncMock(side_effect=RuntimeError(quoted)))
     first, *_ = await connect_all(config(tmp_path, postgres17.port), SYSTEM)
     assert (first.good, first.text) == (False, "credential 'db': the source failed with RuntimeError")
 

@@ -44,7 +44,7 @@ async def serve(client: ClusterClient, words: Words) -> None:
     try:
         await _serve(client, words)
     except ClientError as failure:
-        client.reply(error(failure.public))
+        transactions.refuse(client, failure.public)
     except (UpstreamError, CredentialError) as trouble:
         client.reply(words_for(trouble))
     if skipped:

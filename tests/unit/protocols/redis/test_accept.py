@@ -57,6 +57,14 @@ async def test_whoever_is_refused_by_its_connection_is_not_asked_either(table: T
 # ---- with one
 
 
+async def test_whoever_leaves_after_a_wrong_guess_is_told_of_as_one_who_guessed(table: Table) -> None:
+    guest = await stranger(table, b"right")
+    guest.say("PING", "AUTH wrong", "HELLO 3 AUTH joe wrong")
+    guest.far.close()
+    error = await refused(guest)
+    assert (error.reason, str(error)) == (Reason.AUTH_FAILED, "the client left after 2 wrong passwords")
+
+
 @pytest.mark.parametrize("words", ["AUTH right", "auth joe right"])
 async def test_the_right_password_lets_in(table: Table, words: str) -> None:
     guest = await stranger(table, b"right")

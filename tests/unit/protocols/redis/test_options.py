@@ -74,3 +74,22 @@ def test_a_category_that_there_is_not_is_refused_with_the_nearest(field: str) ->
     with pytest.raises(ValidationError, match="no category @dangeros; did you mean @dangerous"):
         RedisListenerOptions.model_validate({"upstream": "c", field: ["@dangeros", "GET"]})
     assert RedisListenerOptions.model_validate({"upstream": "c", field: ["@all", "mod.get"]})
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"deny": "CONFIG SET"}, r"'CONFIG SET' can be no command or category; did you mean CONFIG\|SET\?"),
+        ({"deny": "-KEYS"}, r"'-KEYS' can be no command or category; did you mean KEYS\?"),
+        ({"allow": "+@read"}, r"did you mean @read\?"),
+        ({"keys": "app:*"}, r"'app:\*' is a pattern, and no prefix; did you mean 'app:'\?"),
+    ],
+)
+def test_what_would_silently_mean_something_else_is_refused(settings: dict[str, object], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        RedisListenerOptions.model_validate({"upstream": "c", **settings})
+
+
+def test_commands_of_modules_have_names_of_their_own() -> None:
+    names = ("FT.SEARCH", "_FT.CONFIG|GET", "restore-asking", "@all")
+    assert RedisListenerOptions.model_validate({"upstream": "c", "deny": names}).deny == names

@@ -152,6 +152,15 @@ async def test_hello_on_a_connection_of_ones_own_changes_that_one(table: Table, 
 async def test_what_cannot_be_done_in_a_transaction_is_refused(either: Table, words: str) -> None:
     guest = await either.guest()
     assert await guest.ask("MULTI", words, "PING") == OK + IN_MULTI + QUEUED
+    assert (await guest.ask("EXEC")).startswith(b"-EXECABORT")
+
+
+@pytest.mark.parametrize("words", ["SELECT", "CLIENT ID", "CLIENT NO-EVICT on", "SSUBSCRIBE x", "CLIENT NOSUCH"])
+async def test_whatever_is_refused_in_a_transaction_spoils_it(either: Table, words: str) -> None:
+    guest = await either.guest()
+    assert (await guest.ask("MULTI", "SET a 1", words)).startswith(OK + QUEUED + b"-ERR ")
+    assert (await guest.ask("EXEC")).startswith(b"-EXECABORT")
+    assert await guest.ask("GET a") == NULL
 
 
 async def test_a_refusal_spoils_the_transaction_as_the_server_s_own_would(either: Table) -> None:
