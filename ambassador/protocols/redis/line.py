@@ -329,7 +329,7 @@ PASSED_ON = {
 def words_for(trouble: AmbassadorError) -> bytes:
     """What a client is told when no connection to the server is to be had."""
     code = trouble.code if isinstance(trouble, UpstreamError) else None
-    return error(f"{code} {PASSED_ON[code]}" if code in PASSED_ON else f"ERR {trouble.public}")
+    return error(f"{code} {PASSED_ON[code]}" if code in PASSED_ON else f"ERR {trouble.public.removeprefix('ERR ')}")
 
 
 def excuse(run: Run, words: bytes) -> None:

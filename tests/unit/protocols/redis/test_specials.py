@@ -177,6 +177,14 @@ async def test_a_refusal_spoils_the_transaction_as_the_server_s_own_would(either
 # ---- SELECT
 
 
+@pytest.mark.parametrize("mode", ["multiplex", "dedicated"])
+async def test_a_database_of_ours_that_the_server_has_not_is_told_in_its_words(
+    make_table: MakeTable, mode: str
+) -> None:
+    guest = await make_table(database=10_000, mode=mode).guest()
+    assert await guest.ask("PING") == b"-ERR DB index is out of range\r\n"
+
+
 async def test_databases_are_apart(either: Table) -> None:
     guest = await either.guest()
     assert await guest.ask("SET k 0", "SELECT 1", "GET k", "SET k 1", "SELECT 0", "GET k") == (
