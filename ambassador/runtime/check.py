@@ -15,6 +15,7 @@ from ambassador.credentials.store import Store
 from ambassador.discovery.base import Discovery
 from ambassador.errors import AmbassadorError, CredentialError, Reason, UpstreamError
 from ambassador.kit.clock import Clock
+from ambassador.kit.printable import printable
 from ambassador.runtime.certificates import pem_of
 from ambassador.runtime.world import (
     client_contexts,
@@ -49,8 +50,7 @@ class Finding:
 
     def __str__(self) -> str:
         # Words of a server's may hold anything, a line that looks like one of ours included.
-        text = "".join(char if char.isprintable() else "?" for char in self.text)
-        return f"{'ok  ' if self.good else 'FAIL'} {self.subject}: {text}"
+        return f"{'ok  ' if self.good else 'FAIL'} {self.subject}: {printable(self.text)}"
 
 
 async def connect_all(config: Config, clock: Clock) -> list[Finding]:

@@ -20,13 +20,6 @@ from tests.support.leaks import SHARED_CHILDREN
 LONG = os.environ.get("AMBASSADOR_LONG", "") not in {"", "0"}
 """Whether the tests take the times and sizes that a release is judged by, rather than those of every day."""
 
-
-@pytest.fixture(scope="session")
-def long() -> bool:
-    """Whether there is time for the full lengths: AMBASSADOR_LONG=1."""
-    return LONG
-
-
 HERE = Path(__file__).parent
 
 LOADS = {
@@ -35,6 +28,12 @@ LOADS = {
     *("redis/test_sentinel.py", "vault/test_lease.py", "vault/test_trouble.py"),
 }
 """What weighs the whole daemon under load, and looks at what that costs or how long it takes."""
+
+
+@pytest.fixture(scope="session")
+def long() -> bool:
+    """Whether there is time for the full lengths: AMBASSADOR_LONG=1."""
+    return LONG
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -77,6 +77,11 @@ class ValkeyCluster:
                 return self.node(words[0])
         raise ServerFailed(f"nobody serves slot {slot}")
 
+    def another_master(self, slot: int) -> ValkeyServer:
+        """One of the first masters that does not serve a slot: somewhere to move it."""
+        source = self.master(slot)
+        return next(node for node in self.nodes[:MASTERS] if node is not source)
+
     def replicas(self, master: ValkeyServer) -> list[ValkeyServer]:
         """The replicas of a node, as it sees them itself."""
         identity = _identity(master)

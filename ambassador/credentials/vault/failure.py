@@ -12,6 +12,7 @@ from hvac import exceptions
 from urllib3.exceptions import ProtocolError, ReadTimeoutError
 
 from ambassador.errors import CredentialError, Reason
+from ambassador.kit.printable import printable
 from ambassador.net.engine import explain
 from ambassador.telemetry.redaction import reveal_nothing
 
@@ -162,7 +163,7 @@ def _quoted(error: exceptions.VaultError) -> str:
     # Several lines, of which the first only counts the others: "1 error occurred:\n\t* permission denied\n\n".
     lines = [line.strip(" \t*") for line in first.splitlines()]
     text = "; ".join(line for line in lines if line and not line.endswith("occurred:"))
-    text = "".join(char if char.isprintable() else "?" for char in reveal_nothing(text))
+    text = printable(reveal_nothing(text))
     return f": {text[:LONGEST]}" if text and text != "permission denied" else ""
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from enum import Enum, auto, unique
+
 from ambassador.access.base import Check, Principal, Proven
 from ambassador.errors import ClientError, Reason
 from ambassador.protocols.base import Downstream, Hello, identify
@@ -79,23 +81,30 @@ async def authenticate(downstream: Downstream) -> Principal:
                 data = request
                 break
             data = b""
-            principal, noted = await _hear(downstream, request, line=walk.code == INLINE)
+            heard, principal = await _hear(downstream, request, line=walk.code == INLINE)
             at = end
             if principal is not None:
                 # HELLO is answered where its server is known; there its password is looked at once more.
-                downstream.stream.unread((request if noted else b"") + chunk[at:])
+                downstream.stream.unread((request if heard is _Heard.HELLO else b"") + chunk[at:])
                 return principal
             tries += 1
-            wrong += noted
+            wrong += heard is _Heard.WRONG
             if tries >= TRIES:
                 raise ClientError(Reason.AUTH_FAILED, "the client showed no right password", public=WRONG)
 
 
-async def _hear(downstream: Downstream, data: bytes, *, line: bool) -> tuple[Principal | None, bool]:
-    """Take one request of a client that is not known yet.
+@unique
+class _Heard(Enum):
+    """What a request of a client was that is not known yet: a proof by either command, a wrong one, or none."""
 
-    Returns who it has proven to be, and whether HELLO did it; or None, and whether it showed a wrong password.
-    """
+    AUTH = auto()
+    HELLO = auto()
+    WRONG = auto()
+    NO_PROOF = auto()
+
+
+async def _hear(downstream: Downstream, data: bytes, *, line: bool) -> tuple[_Heard, Principal | None]:
+    """Take one request of a client that is not known yet: what it was, and who it has proven to be."""
     words = parse_inline(data) if line else parse_request(data) if not data.startswith((b"*0", b"*-")) else []
     name = words[0].upper() if words else b""
     try:
@@ -104,12 +113,12 @@ async def _hear(downstream: Downstream, data: bytes, *, line: bool) -> tuple[Pri
             introduce(downstream, user)
             principal = await prove(downstream, user, password)
             downstream.stream.write(OK)
-            return principal, False
+            return _Heard.AUTH, principal
         if name == b"HELLO":
             wish = parse_hello(words)
             if wish.password is not None:
                 introduce(downstream, wish.user)
-                return await prove(downstream, wish.user, wish.password), True
+                return _Heard.HELLO, await prove(downstream, wish.user, wish.password)
             downstream.stream.write(error(NO_PROOF_YET))
         else:
             _put_off(downstream, name)
@@ -117,8 +126,9 @@ async def _hear(downstream: Downstream, data: bytes, *, line: bool) -> tuple[Pri
         if failure.reason is Reason.CLIENT_CLOSED:
             raise
         downstream.stream.write(error(failure.public))
-        return None, failure.public == WRONG
-    return None, False
+        if failure.reason is Reason.AUTH_FAILED:
+            return _Heard.WRONG, None
+    return _Heard.NO_PROOF, None
 
 
 def _put_off(downstream: Downstream, name: bytes) -> None:

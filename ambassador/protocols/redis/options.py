@@ -49,9 +49,9 @@ class RedisListenerOptions(Model):
         """Which commands there are the server tells, modules included; the categories are settled."""
         for word in value:
             if not _WORD.fullmatch(word):
-                container, _, rest = word.lstrip("+-~& ").partition(" ")
-                meant = f"{container}|{rest.strip()}" if rest.strip() else container
-                raise ValueError(f"{word!r} can be no command or category; did you mean {meant}?")
+                meant = "|".join(word.lstrip("+-~& ").split(maxsplit=1))
+                hint = f"; did you mean {meant}?" if _WORD.fullmatch(meant) else ""
+                raise ValueError(f"{word!r} can be no command or category{hint}")
         if faults := Policy(value).unknown_categories():
             raise ValueError("; ".join(faults))
         return value

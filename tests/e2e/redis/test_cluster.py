@@ -211,7 +211,7 @@ def test_a_sharded_channel_is_heard_though_its_slot_moves(
 ) -> None:
     slot = own.slot("shard")
     source = own.master(slot)
-    target = next(node for node in own.nodes[:MASTERS] if node is not source)
+    target = own.another_master(slot)
     with front.client() as other:
         assert client.ask("SSUBSCRIBE", "shard").value == [b"ssubscribe", b"shard", 1]
         assert other.ask("SPUBLISH", "shard", "one").value == 1
@@ -333,7 +333,7 @@ def test_a_transaction_whose_slot_begins_to_move_is_over_with_its_exec(
 ) -> None:
     slot = own.slot("{moving}")
     source = own.master(slot)
-    target = next(node for node in own.nodes[:MASTERS] if node is not source)
+    target = own.another_master(slot)
     client.pipeline([["MULTI"], ["SET", "{moving}1", 1], ["MGET", "{moving}1", "{moving}2"]])
     own.begin_move(slot, target)
     assert client.ask("EXEC").error.code == "EXECABORT"
@@ -391,8 +391,7 @@ def test_slots_are_moved_under_load_and_no_client_notices(
 
     def reshard() -> None:
         for slot in moves:
-            source = own.master(slot)
-            target = next(node for node in own.nodes[:MASTERS] if node is not source)
+            target = own.another_master(slot)
             own.begin_move(slot, target)
             time.sleep(0.01)
             own.move_keys(slot, target)

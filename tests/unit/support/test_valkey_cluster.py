@@ -46,7 +46,7 @@ def test_another_s_key_is_answered_with_the_way_to_it(cluster: ValkeyCluster) ->
 def test_a_slot_moves_with_its_keys_and_asks_on_the_way(own: ValkeyCluster) -> None:
     slot = own.slot("key")
     source = own.master(slot)
-    target = next(node for node in own.nodes[:MASTERS] if node is not source)
+    target = own.another_master(slot)
     with client_of(source) as client:
         client.ask("SET", "key", "value")
         own.begin_move(slot, target)

@@ -81,6 +81,7 @@ def test_a_category_that_there_is_not_is_refused_with_the_nearest(field: str) ->
     [
         ({"deny": "CONFIG SET"}, r"'CONFIG SET' can be no command or category; did you mean CONFIG\|SET\?"),
         ({"deny": "-KEYS"}, r"'-KEYS' can be no command or category; did you mean KEYS\?"),
+        ({"deny": "*"}, r"'\*' can be no command or category \["),
         ({"allow": "+@read"}, r"did you mean @read\?"),
         ({"keys": "app:*"}, r"'app:\*' is a pattern, and no prefix; did you mean 'app:'\?"),
     ],
