@@ -10,6 +10,7 @@ from typing import Final
 from ambassador.credentials.credential import Credential
 from ambassador.credentials.plan import TrialResult
 from ambassador.credentials.sources.base import Fetched, Lease, Source
+from ambassador.credentials.term import SHARE
 from ambassador.errors import CredentialError, Reason
 from ambassador.kit.clock import Clock
 from ambassador.telemetry.logs import logger
@@ -44,7 +45,7 @@ class Candidate:
         lease = self.lease
         if lease is None or lease.is_orphan or self.refusals >= REFUSALS:
             return False
-        return now < min(lease.term.due_at(), lease.ends_at)
+        return now < min(lease.term.at(SHARE), lease.ends_at)
 
     def see_end(self) -> None:
         """Have the value end when its lease does, as far as that is known by now."""

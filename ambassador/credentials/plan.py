@@ -25,13 +25,14 @@ from enum import Enum, StrEnum, auto, unique
 from typing import Final
 
 from ambassador.credentials.credential import PASSWORD, USERNAME, Credential
+from ambassador.credentials.term import care_after
 from ambassador.kit.clock import Clock
-
-RENEW_AT: Final = 2 / 3
-"""Share of a value's life after which the next is fetched; leaves a third for a source that is out of order."""
 
 SOONEST: Final = 1.0
 """Least seconds between looks at a source whose value is about to end."""
+
+LONGEST_RETRY: Final = 30.0
+"""Most seconds between looks at a source that fails."""
 
 
 @unique
@@ -101,20 +102,29 @@ def becomes_current(result: TrialResult, *, current_fails: bool) -> bool:
     return result is TrialResult.ACCEPTED or (result is TrialResult.UNKNOWN and current_fails)
 
 
-def until_renewal(credential: Credential, *, now_wall: float, idle: float, poll: float, share: float) -> float | None:
+def until_renewal(credential: Credential, *, now_wall: float, idle: float, poll: float, spread: float) -> float | None:
     """Seconds until the source should be asked for a successor; None when the value has no end.
 
     Args:
         idle: seconds since the source was last asked.
         poll: most seconds between two looks at a source that keeps showing a value which is about to end.
-        share: of the value's life, after which it is renewed.
+        spread: of the moment at which it is asked for; see `care_after`.
     """
     end = credential.not_after
     if end is None:
         return None
     begin = now_wall if credential.not_before is None else credential.not_before
-    due = begin + (end - begin) * share
+    due = begin + care_after(end - begin, spread)
     if now_wall < due:
         return due - now_wall
     pace = min(poll, max(SOONEST, (end - now_wall) / 2)) if now_wall < end else poll
     return max(0.0, pace - idle)
+
+
+def longest_wait(left: float | None) -> float:
+    """Most seconds until the next look at a source that failed: less, the nearer the end of what we have is.
+
+    Args:
+        left: seconds until then; None where it has none.
+    """
+    return LONGEST_RETRY if left is None or left <= 0 else max(SOONEST, left / 4)

@@ -25,12 +25,13 @@ from ambassador.credentials import plan
 from ambassador.credentials.candidate import Candidate, Trial, credential_of, fetch, tried
 from ambassador.credentials.changes import Changes
 from ambassador.credentials.credential import Credential
-from ambassador.credentials.leases import Leases
+from ambassador.credentials.leases import Held, Leases
 from ambassador.credentials.plan import Outcome, Step, TrialResult
+from ambassador.credentials.renewal import Renewal
 from ambassador.credentials.sources.base import Change, Lease, LeaseLost, Source
 from ambassador.credentials.store import Store
 from ambassador.credentials.term import Care
-from ambassador.errors import CredentialError, Reason
+from ambassador.errors import CredentialError
 from ambassador.kit.backoff import Backoff
 from ambassador.kit.clock import SYSTEM, Clock
 from ambassador.kit.pace import Pace
@@ -48,7 +49,6 @@ WAITED_FOR: Final = 0.5
 """Seconds between looks while logins that were refused wait for another value: the source may follow the database."""
 
 _FIRST_RETRY: Final = 0.5
-_LONGEST_RETRY: Final = 30.0
 
 _LOG = logger(__name__)
 
@@ -87,9 +87,10 @@ class Keeper:
         self._leases = leases if leases is not None else Leases(store, clock, lambda _: metrics)
         self._pace = None if source.pace is None else Pace(*source.pace, clock)
         self._tasks = Tasks(lambda task, error: _LOG.exception("task failed", error, credential=name, task=task))
-        self._backoff = Backoff(_FIRST_RETRY, _LONGEST_RETRY, floor=settings.min_interval, rng=rng)
-        self._share = plan.RENEW_AT * rng.uniform(0.9, 1.0)
-        self._spread = rng.uniform(0.9, 1.0) if source.pace is not None else 1.0  # many ask one Vault
+        self._backoff = Backoff(_FIRST_RETRY, plan.LONGEST_RETRY, floor=settings.min_interval, rng=rng)
+        self._renewal = Renewal(name, clock, self._tasks, self._answered)
+        self._spread = rng.uniform(0.9, 1.0)  # many ask one Vault
+        self._poll = settings.poll * (self._spread if source.pace is not None else 1.0)
         self._polled = True
         self._stirred = asyncio.Event()
         self._changed = False  # the source told of a change
@@ -183,14 +184,14 @@ class Keeper:
             return self._retry_at - self._clock.now()
         current = self._store.current(self.name)
         if (held := self._leases.current(self.name)) is not None:
-            return held.lease.term.due_at(self._share) - self._clock.now()
+            return held.lease.term.due_at(self._spread) - self._clock.now()
         due = None if self._again_at is None else self._again_at - self._clock.now()
         if due is None and current is not None:
             due = plan.until_renewal(
-                current, now_wall=self._clock.wall(), idle=idle, poll=self._settings.poll, share=self._share
+                current, now_wall=self._clock.wall(), idle=idle, poll=self._settings.poll, spread=self._spread
             )
         if due is None:
-            due = self._settings.poll * self._spread - idle if self._polled else float("inf")
+            due = self._poll - idle if self._polled else float("inf")
         return min(due, WAITED_FOR - idle) if self._is_waited_for(current) else due
 
     def _is_waited_for(self, current: Credential | None) -> bool:
@@ -219,34 +220,32 @@ class Keeper:
         self._store.advise(self.name, warnings)
 
     async def _renewed(self) -> bool:
-        """Whether the current lease has been granted another term, with which there is nothing more to do.
-
-        Raises:
-            CredentialError: it could not be asked for.
-        """
+        """Whether the current lease has been granted another term, with which there is nothing more to do; not where
+        the answer takes so long that another is to be had meanwhile. Raises CredentialError."""
         held, current = self._leases.current(self.name), self._store.current(self.name)
         if held is None or current is None or held.source is not self._source:
             return False
-        is_for_candidate = self._candidate is not None and self._clock.now() < held.lease.term.due_at(self._share)
+        is_for_candidate = self._candidate is not None and self._clock.now() < held.lease.term.due_at(self._spread)
         if is_for_candidate or held.lease.term.care is Care.REPLACE or current.expired(self._clock):
             return False
-        try:
-            async with asyncio.timeout(LONGEST_FETCH):
-                lease = await self._source.renew(held.lease)
-        except LeaseLost as error:
-            _LOG.warning("lease lost", credential=self.name, version=held.version, error=str(error))
+        before = held.lease
+        await self._renewal.ask(held)
+        lasts = held.lease is not before and held.lease.term.care is Care.RENEW and not held.lease.is_orphan
+        return lasts and self._candidate is None
+
+    def _answered(self, held: Held, answer: Lease | LeaseLost) -> None:
+        """A renewal's answer has come, perhaps when nobody waited for it any more."""
+        current = self._store.current(self.name)
+        if self._leases.current(self.name) is not held or current is None:
+            return
+        if isinstance(answer, LeaseLost):
+            _LOG.warning("lease lost", credential=self.name, version=held.version, error=str(answer))
             self._leases.lost(self.name)
-            return False
-        except TimeoutError:
-            text = f"credential {self.name!r}: its lease was not renewed in {LONGEST_FETCH:g} s"
-            raise CredentialError(Reason.SOURCE_FAILED, text) from None
-        if lease is None:
-            return False
-        self._leases.renewed(self.name, lease)
-        current = self._lasting(current, lease)
+            return
+        self._leases.renewed(self.name, answer)
+        current = self._lasting(current, answer)
         if self._candidate is None:
             self._all_is_well(current)
-        return self._candidate is None and lease.term.care is Care.RENEW and not lease.is_orphan
 
     def _look_at_end(self) -> None:
         """What the current lease ends with may be about to end, or is kept alive again."""
@@ -393,8 +392,6 @@ class Keeper:
         )
 
     def _longest_wait(self) -> float:
-        """Seconds until the next look at a source that failed: more often the nearer the end of what we have is."""
+        """Most seconds until the next look at a source that failed."""
         held = self._leases.current(self.name)
-        if held is None or (left := held.lease.ends_at - self._clock.now()) <= 0:
-            return _LONGEST_RETRY
-        return max(plan.SOONEST, left / 4)
+        return plan.longest_wait(None if held is None else held.lease.ends_at - self._clock.now())

@@ -2,6 +2,7 @@
 
     ├──────────── duration ────────────┤
     granted ······ care at 2/3 ······ end        renewed: a new duration counts from then
+                   (sooner where that leaves less than `AHEAD`)
                                        └─ a renewal that grants clearly less than the first time has met the maximum:
                                           from there on only something new helps
 
@@ -15,13 +16,28 @@ from enum import Enum, auto, unique
 from typing import Final
 
 SHARE: Final = 2 / 3
-"""Of a term, after which it needs care; leaves a third for a Vault that is out of order."""
+"""Of a life, after which it needs care; leaves a third for a Vault that is out of order."""
+
+AHEAD: Final = 6.0
+"""Seconds before the end at which care begins at the latest: a Vault that takes five to answer is in time."""
+
+EARLIEST: Final = 2 / 5
+"""Of a life, before which there is no care, however short it is."""
 
 SHRUNK: Final = 0.9
 """A renewal that grants less than this share of the first term has met the maximum."""
 
 ROUNDING: Final = 1.0
 """Seconds that a Vault may round away."""
+
+
+def care_after(life: float, spread: float = 1.0) -> float:
+    """Seconds of a life of so many after which it needs care.
+
+    Args:
+        spread: a share of that, so that many of one age do not need it at one moment.
+    """
+    return spread * min(life * SHARE, max(life - AHEAD, life * EARLIEST))
 
 
 @unique
@@ -53,8 +69,12 @@ class Term:
         """When it ends unless it is renewed."""
         return self.granted_at + self.duration
 
-    def due_at(self, share: float = SHARE) -> float:
-        """When it needs care."""
+    def due_at(self, spread: float = 1.0) -> float:
+        """When it needs care; see `care_after`."""
+        return self.granted_at + care_after(self.duration, spread)
+
+    def at(self, share: float) -> float:
+        """When this share of it is over."""
         return self.granted_at + self.duration * share
 
     @property

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from ambassador.config.watch import watch
-from ambassador.credentials.term import ROUNDING, SHARE, Care
+from ambassador.credentials.term import ROUNDING, Care
 from ambassador.credentials.vault.failure import VaultError
 from ambassador.credentials.vault.token import Token
 from ambassador.credentials.vault.vault import Vault
@@ -35,8 +35,7 @@ class Upkeep:
     def __init__(self, vault: Vault, rng: random.Random | None = None) -> None:
         rng = rng or random.Random()  # noqa: S311 - spreads load, protects nothing
         self._vault = vault
-        spread = rng.uniform(0.9, 1.0)
-        self.share = SHARE * spread if vault.login.renews else LATE_SHARE * (1 + spread) / 2
+        self.spread = rng.uniform(0.9, 1.0)
         self._tasks = Tasks(lambda task, error: _LOG.exception("task failed", error, vault=vault.name, task=task))
 
     async def run(self) -> None:
@@ -56,7 +55,7 @@ class Upkeep:
         if (token := vault.token) is None:
             await vault.another.wait()
             return
-        wait = token.term.due_at(self.share) - vault.clock.now()
+        wait = self.due_at(token) - vault.clock.now()
         if wait > 0 and not await self._rest(wait):
             return
         care = token.term.care
@@ -70,6 +69,12 @@ class Upkeep:
         except VaultError as error:
             vault.worry(token, str(error))
             await self._rest(vault.rest(token))
+
+    def due_at(self, token: Token) -> float:
+        """When it needs care, by the clock that never jumps."""
+        if self._vault.login.renews:
+            return token.term.due_at(self.spread)
+        return token.term.at(LATE_SHARE * (1 + self.spread) / 2)
 
     async def _replace(self, token: Token) -> None:
         """Log in anew. What others gave us is looked up instead: they may have renewed it, or may yet replace it."""

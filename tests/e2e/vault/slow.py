@@ -1,4 +1,4 @@
-"""A way to a server on which answers take as long as they are told to."""
+"""A way to a server on which requests and answers take as long as they are told to."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ class Slow(ThreadedServer):
 
     Attributes:
         delay: seconds that what comes back is held up.
+        there: seconds that what goes there is.
     """
 
     def __init__(self, port: int) -> None:
         super().__init__(self._pass_on)
         self._target = port
         self.delay = 0.0
+        self.there = 0.0
         self._cuts = 0
 
     def cut(self) -> None:
@@ -36,6 +38,5 @@ class Slow(ThreadedServer):
                     data = ready.recv(1 << 16)
                     if not data:
                         return
-                    if ready is far:
-                        self.closing.wait(self.delay)
+                    self.closing.wait(self.delay if ready is far else self.there)
                     (near if ready is far else far).sendall(data)

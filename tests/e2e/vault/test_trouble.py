@@ -203,6 +203,46 @@ def test_no_transaction_fails_while_the_vault_is(
     figure(f"{done} transactions in {seconds:.0f} s, none failed; {asked:g} requests, {failed:g} of them in vain")
 
 
+SLOW_FROM, SLOW_FOR, SLOW_EACH_WAY = 5, 24, 2.5
+"""Seconds: of that load, and for which requests and answers are held up then."""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(150)
+def test_no_transaction_fails_while_answers_take_half_of_what_a_lease_is_for(
+    postgres17: PostgresServer, plan: Plan, long: bool, figure: Callable[[str], None]
+) -> None:
+    scale = TIMES if long else 1.0
+    with OpenBao() as bao, Slow(bao.port) as slow:
+        database = bao.postgres_database(postgres17, default_ttl=10, max_ttl=25)
+        rules = database.reading(f"creds/{database.role}")
+        plan.vault(bao, rules, address=f"http://127.0.0.1:{slow.port}", token_ttl=600)
+        plan.lent("db", "vault_database", mount=database.mount, role=database.role)
+        where = plan.postgres("db", postgres17)
+
+        def go_on(second: int) -> None:
+            is_slow = SLOW_FROM <= second < SLOW_FROM + SLOW_FOR * scale
+            slow.there = slow.delay = SLOW_EACH_WAY if is_slow else 0.0
+
+        seconds = round(SLOW_FROM + SLOW_FOR * scale) + 6
+        with Daemon(plan.text()) as daemon:
+            asked = daemon.metric(REQUESTS)
+            with Bench(
+                postgres17.tool("pgbench"), where, plan.home, seconds=seconds, reconnect=True, clients=CLIENTS
+            ) as bench:
+                bench.during(go_on, every=1.0)
+                done = bench.finished()
+            versions = daemon.metric("ambassador_credential_version", credential="db")
+            asked = daemon.metric(REQUESTS) - asked
+            failed = daemon.metric(REQUESTS) - daemon.metric(REQUESTS, result="ok")
+            # A renewal that has let wait may come to a lease that was given back meanwhile.
+            assert failed <= daemon.metric(REQUESTS, operation="renew_lease") / 3
+            assert 2 <= versions < asked <= seconds
+            wait_until("one lease", lambda: len(database.leases()) == len(database.live_roles()) == 1, 15)
+        assert [*database.live_roles(), *database.leases()] == []
+    figure(f"{done} transactions in {seconds} s, none failed; {versions:g} leases, {asked:g} requests")
+
+
 @pytest.mark.timeout(60)
 def test_when_our_token_is_about_to_end_without_another_that_is_said_before(
     openbao: OpenBao, postgres17: PostgresServer, plan: Plan

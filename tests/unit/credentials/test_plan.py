@@ -5,7 +5,17 @@ from __future__ import annotations
 import pytest
 
 from ambassador.credentials.credential import Credential
-from ambassador.credentials.plan import SOONEST, Step, TrialResult, becomes_current, flaw, until_renewal, weigh
+from ambassador.credentials.plan import (
+    LONGEST_RETRY,
+    SOONEST,
+    Step,
+    TrialResult,
+    becomes_current,
+    flaw,
+    longest_wait,
+    until_renewal,
+    weigh,
+)
 from tests.support.clock import ManualClock
 
 NOW = 1000.0
@@ -110,9 +120,17 @@ def test_a_value_is_renewed_when_two_thirds_of_its_life_are_over(
     not_before: float | None, not_after: float, idle: float, seconds: float
 ) -> None:
     credential = value(not_before=not_before, not_after=not_after)
-    found = until_renewal(credential, now_wall=NOW, idle=idle, poll=30, share=2 / 3)
+    found = until_renewal(credential, now_wall=NOW, idle=idle, poll=30, spread=1.0)
     assert found == pytest.approx(seconds)
 
 
 def test_a_value_without_an_end_is_never_renewed() -> None:
-    assert until_renewal(value(), now_wall=NOW, idle=1e9, poll=30, share=0.5) is None
+    assert until_renewal(value(), now_wall=NOW, idle=1e9, poll=30, spread=0.5) is None
+
+
+@pytest.mark.parametrize(
+    ("left", "wait"),
+    [(None, LONGEST_RETRY), (-1.0, LONGEST_RETRY), (0.0, LONGEST_RETRY), (100.0, 25.0), (8.0, 2.0), (1.0, SOONEST)],
+)
+def test_a_source_that_fails_is_asked_more_often_the_nearer_the_end_is(left: float | None, wait: float) -> None:
+    assert longest_wait(left) == wait

@@ -14,7 +14,7 @@ import pytest
 
 from ambassador.config.model import Model
 from ambassador.config.schema import CredentialSettings
-from ambassador.credentials import rotation
+from ambassador.credentials import renewal, rotation
 from ambassador.credentials.candidate import REFUSALS
 from ambassador.credentials.credential import Credential
 from ambassador.credentials.leases import Leases
@@ -1048,7 +1048,7 @@ async def test_one_that_ended_while_the_source_was_away_is_replaced(clock: Manua
 
 
 async def test_a_renewal_that_never_ends_is_cut_off(clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rotation, "LONGEST_FETCH", 0.02)
+    monkeypatch.setattr(renewal, "LONGEST", 0.02)
     async with lending(clock) as world:
         world.source.gate.clear()
         await clock.advance(67)

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import pytest
 
-from ambassador.credentials.term import Care, Term
+from ambassador.credentials.term import AHEAD, Care, Term, care_after
 
 
 def test_it_ends_after_its_duration_and_needs_care_at_two_thirds() -> None:
     term = Term(1000.0, 90.0, renewable=True)
-    assert (term.ends_at, term.due_at(), term.due_at(0.5)) == (1090.0, 1060.0, 1045.0)
+    assert (term.ends_at, term.due_at(), term.at(0.5)) == (1090.0, 1060.0, 1045.0)
 
 
 def test_what_has_no_end_needs_no_care() -> None:
     term = Term(1000.0, float("inf"), renewable=False)
     assert (term.ends_at, term.due_at()) == (float("inf"), float("inf"))
+
+
+@pytest.mark.parametrize(
+    ("life", "after"),
+    [(3600.0, 2400.0), (90.0, 60.0), (18.0, 12.0), (17.0, 11.0), (12.0, 6.0), (10.0, 4.0), (5.0, 2.0), (0.0, 0.0)],
+)
+def test_care_begins_early_enough_for_a_slow_answer_where_the_life_is_short(life: float, after: float) -> None:
+    assert care_after(life) == pytest.approx(after)
+    assert care_after(life, 0.5) == pytest.approx(after / 2)
+    assert life - care_after(life) >= min(AHEAD, 0.6 * life)
 
 
 @pytest.mark.parametrize(

@@ -197,12 +197,13 @@ async def test_nobody_cares_for_what_was_never_needed(server: FakeVault, clock: 
 
 
 async def test_renewals_of_many_daemons_are_spread(server: FakeVault, clock: ManualClock) -> None:
-    shares = set()
     async with at(server, clock) as found:
-        for seed in range(20):
-            shares.add(Upkeep(found.vault, random.Random(seed)).share)
-    assert len(shares) == 20
-    assert all(0.6 <= share <= 2 / 3 for share in shares)
+        await found.vault.reach()
+        token = found.vault.token
+        assert token is not None
+        moments = {Upkeep(found.vault, random.Random(seed)).due_at(token) for seed in range(20)}
+        assert len(moments) == 20
+        assert all(0.6 <= (moment - token.term.granted_at) / token.term.duration <= 2 / 3 for moment in moments)
 
 
 # What comes of it when it cannot be kept alive
@@ -321,7 +322,9 @@ async def test_what_others_renew_is_looked_at_when_they_should_have(
 ) -> None:
     (tmp_path / "token").write_text(server.token(ttl=600))
     async with opened(server.url, {"token_file": {"path": tmp_path / "token"}}, clock=clock) as vault:
-        assert 0.8 < Upkeep(vault).share < 0.9
+        await vault.reach()
+        assert vault.token is not None
+        assert 480 < Upkeep(vault).due_at(vault.token) - clock.now() < 540
 
 
 async def until_kept(clock: ManualClock, well: Callable[[], bool]) -> None:
