@@ -116,7 +116,8 @@ class DrainSettings(Model):
     balancers need to notice."""
 
     timeout: Duration = 25.0
-    """After the delay, how long sessions may go on until they are cut."""
+    """After the delay, how long sessions may go on until they are cut. Where there are `vaults` a quarter of it, two
+    seconds at most, is kept for revoking what they granted."""
 
 
 class CredentialSettings(Keyed):

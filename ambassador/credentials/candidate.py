@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ambassador.credentials.credential import Credential
+from ambassador.credentials.pem import examined
 from ambassador.credentials.plan import TrialResult
 from ambassador.credentials.sources.base import Fetched, Lease, Source
 from ambassador.credentials.term import SHARE
@@ -74,8 +75,12 @@ async def fetch(name: str, source: Source, timeout: float) -> Fetched:
 
 
 def credential_of(name: str, fetched: Fetched, clock: Clock, version: int = 0) -> Credential:
-    """What a source gave, as a credential."""
-    return Credential(
+    """What a source gave, as a credential.
+
+    Raises:
+        CredentialError: it is empty, half of one, or a certificate that is none.
+    """
+    value = Credential(
         name,
         version,
         fetched.fields,
@@ -83,6 +88,7 @@ def credential_of(name: str, fetched: Fetched, clock: Clock, version: int = 0) -
         not_after=fetched.not_after,
         ends_at=None if fetched.lease is None else fetched.lease.ends_at,
     )
+    return examined(value)
 
 
 async def tried(trial: Trial, value: Credential, timeout: float) -> TrialResult:

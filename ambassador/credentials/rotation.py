@@ -48,6 +48,9 @@ LONGEST_TRIAL: Final = 60.0
 WAITED_FOR: Final = 0.5
 """Seconds between looks while logins that were refused wait for another value: the source may follow the database."""
 
+MOST_SAID: Final = 16
+"""Complaints that are remembered, so that none is logged twice."""
+
 _FIRST_RETRY: Final = 0.5
 
 _LOG = logger(__name__)
@@ -103,6 +106,7 @@ class Keeper:
         self._again_at: float | None = None  # when the source expects to have another value
         self._candidate: Candidate | None = None  # tried, and not accepted
         self._complaint: str | None = None
+        self._said: set[str] = set()  # complaints since all was well: two may take turns
 
     @property
     def next_look(self) -> float | None:
@@ -368,6 +372,7 @@ class Keeper:
         if self._complaint is not None:
             _LOG.info("credential source recovered", credential=self.name)
         self._complaint = self._candidate = self._retry_at = None
+        self._said.clear()
         self._backoff.reset()
         held = self._leases.current(self.name)
         self._store.note(self.name, None if held is None else held.lease.trouble)
@@ -382,14 +387,12 @@ class Keeper:
         self._retry_at = self._clock.now() + min(self._backoff.next(), self._longest_wait())
         self._left_alone = self._retry_at if outcome is Outcome.SOURCE_FAILED else float("-inf")
         self._store.note(self.name, text)
-        if text == self._complaint:
-            _LOG.debug(event, credential=self.name, reason=outcome, error=text)
-            return
         self._complaint = text
+        say = _LOG.debug if text in self._said else _LOG.warning
+        if len(self._said) < MOST_SAID:
+            self._said.add(text)
         current = self._store.current(self.name)
-        _LOG.warning(
-            event, credential=self.name, reason=outcome, error=text, version=current.version if current else None
-        )
+        say(event, credential=self.name, reason=outcome, error=text, version=current.version if current else None)
 
     def _longest_wait(self) -> float:
         """Most seconds until the next look at a source that failed."""

@@ -25,7 +25,8 @@ class CredentialStatus:
     """What may be shown of one credential: everything but its value.
 
     `version` 0: there is no value yet. `age` is seconds since this value became current, `expires` wall seconds.
-    `error` says why the source's newest answer did not become current; None when all is well.
+    `error` says why the source's newest answer did not become current; None when all is well. `refused`: a server has
+    refused this version, and the source has not been well since.
     """
 
     name: str
@@ -34,6 +35,7 @@ class CredentialStatus:
     age: float | None
     expires: float | None
     expired: bool
+    refused: bool
     error: str | None
     warnings: tuple[str, ...]
 
@@ -41,7 +43,7 @@ class CredentialStatus:
 class _Entry:
     """One name's current value, and what is known about its source."""
 
-    __slots__ = ("ask", "cell", "error", "keeper", "patience", "since", "source", "versions", "warnings")
+    __slots__ = ("ask", "cell", "error", "keeper", "patience", "refused", "since", "source", "versions", "warnings")
 
     def __init__(self) -> None:
         self.cell: Cell[Credential | None] = Cell(None)
@@ -55,6 +57,7 @@ class _Entry:
         self.patience = 0.0
         self.source = ""
         self.error: str | None = None
+        self.refused = 0  # the last version that a server has refused
         self.warnings: tuple[str, ...] = ()
 
 
@@ -124,6 +127,7 @@ class Store(Users):
         entry = self._entries.get(name)
         if entry is None:
             return None
+        entry.refused = max(entry.refused, version)
         if (current := entry.cell.value) is not None and current.version <= version:
             if entry.ask is None:
                 return None
@@ -191,7 +195,10 @@ class Store(Users):
 
     def note(self, name: str, error: str | None) -> None:
         """Keep for the status why the source's newest answer did not become current; None: all is well."""
-        self._entry(name).error = error
+        entry = self._entry(name)
+        entry.error = error
+        if error is None:
+            entry.refused = 0
 
     def advise(self, name: str, warnings: tuple[str, ...]) -> None:
         """Keep for the status what the operator should know about the source."""
@@ -246,6 +253,7 @@ class Store(Users):
             age=None if entry.since is None else self._clock.now() - entry.since,
             expires=None if value is None else value.expires(self._clock),
             expired=value is not None and value.expired(self._clock),
+            refused=value is not None and entry.error is not None and entry.refused == value.version,
             error=entry.error,
             warnings=entry.warnings,
         )

@@ -98,6 +98,15 @@ class Pem:
     ca: bytes | None = None
 
 
+def examine(pem: Pem) -> None:
+    """See whether a certificate is one, and its key belongs to it.
+
+    Raises:
+        ConfigError: not so, or one of the two is missing.
+    """
+    _show(_plain_context(ssl.PROTOCOL_TLS_SERVER, "1.2", ()), pem.cert or b"", pem.key or b"", FROM_CREDENTIAL)
+
+
 class Contexts(ABC):
     """A context that can be replaced. Read `current` at the moment of use; it never waits.
 

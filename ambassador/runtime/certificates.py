@@ -8,10 +8,11 @@ from functools import partial
 
 from ambassador.config.watch import watch
 from ambassador.credentials.credential import Credential
+from ambassador.credentials.pem import pem_of
 from ambassador.credentials.store import Store
 from ambassador.errors import ConfigError
 from ambassador.kit.clock import Clock
-from ambassador.net.tls import Contexts, Pem
+from ambassador.net.tls import Contexts
 from ambassador.telemetry import logs
 from ambassador.telemetry.metrics import Metrics
 
@@ -96,13 +97,3 @@ class Certificates:
         for where, contexts in self.contexts.items():
             if contexts.not_after is not None:
                 self._metrics.certificates[where] = contexts.not_after
-
-
-def pem_of(credential: Credential) -> Pem:
-    """The certificate that a credential holds, in the field names of a Secret of type kubernetes.io/tls."""
-    cert, key, ca = (credential.get(field) for field in ("tls.crt", "tls.key", "ca.crt"))
-    return Pem(
-        cert=None if cert is None else cert.reveal(),
-        key=None if key is None else key.reveal(),
-        ca=None if ca is None else ca.reveal(),
-    )

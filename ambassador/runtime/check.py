@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ambassador.config.schema import Config
 from ambassador.credentials.candidate import credential_of, fetch
+from ambassador.credentials.pem import pem_of
 from ambassador.credentials.rotation import LONGEST_FETCH
 from ambassador.credentials.sources.base import Lease, Source
 from ambassador.credentials.store import Store
+from ambassador.credentials.vault.source import HINT
 from ambassador.discovery.base import Discovery
 from ambassador.errors import AmbassadorError, CredentialError, Reason, UpstreamError
 from ambassador.kit.clock import Clock
 from ambassador.kit.printable import printable
-from ambassador.runtime.certificates import pem_of
 from ambassador.runtime.world import (
     client_contexts,
     make_discovery,
@@ -37,7 +38,7 @@ FAREWELL = 2.0
 """Seconds a server has to close a connection after we said good-bye."""
 
 PATIENCE = 10.0
-"""Seconds a discovery has to find something."""
+"""Seconds a discovery has to find something, and a Vault to take back a lease."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +56,14 @@ class Finding:
 
 async def connect_all(config: Config, clock: Clock) -> list[Finding]:
     """Try everything the configuration names; one finding for each credential and upstream."""
-    trial = Trial(config, clock)
+    trial, findings = Trial(config, clock), list[Finding]()
     try:
-        findings = [await trial.knock(name) for name in config.vaults]
+        findings += [await trial.knock(name) for name in config.vaults]
         findings += [await trial.fetch(name) for name in config.credentials]
-        return findings + [await _log_in(name, config, trial.store, clock) for name in config.upstreams]
+        findings += [await _log_in(name, config, trial.store, clock) for name in config.upstreams]
     finally:
-        await trial.end()
+        findings += await trial.end()
+    return findings
 
 
 class Trial:
@@ -78,6 +80,7 @@ class Trial:
         self._metrics = Metrics()
         self._vaults: dict[str, Vault] = {}
         self._borrowed: list[tuple[Source, Lease]] = []
+        self._kept: set[Source] = set()  # whose leases are meant to be left to their end
 
     async def knock(self, name: str) -> Finding:
         """Log in at a Vault."""
@@ -101,20 +104,31 @@ class Trial:
             fetched = await fetch(name, source, LONGEST_FETCH)
             if fetched.lease is not None:
                 self._borrowed.append((source, fetched.lease))
+                if wanted is not None and not self._config.vaults[wanted].revoke:
+                    self._kept.add(source)
             credential = credential_of(name, fetched, self._clock, version=1)
         except AmbassadorError as error:
             return Finding(subject, False, str(error))
         self.store.put(credential)
         return Finding(subject, True, f"{source.describe()} has {', '.join(sorted(credential.fields))}")
 
-    async def end(self) -> None:
-        """Give back what was granted for the sake of looking; what cannot be given back ends by itself."""
-        for source, lease in self._borrowed:
-            with suppress(CredentialError, TimeoutError):
-                async with asyncio.timeout(PATIENCE):
-                    await source.revoke(lease)
+    async def end(self) -> list[Finding]:
+        """Give back what was granted for the sake of looking. Returns what could not be, and ends by itself."""
+        found = [await self._give_back(source, lease) for source, lease in self._borrowed]
         for vault in self._vaults.values():
             await vault.close(FAREWELL)
+        return [finding for finding in found if not finding.good]
+
+    async def _give_back(self, source: Source, lease: Lease) -> Finding:
+        subject = f"credential {source.name}"
+        try:
+            async with asyncio.timeout(PATIENCE):
+                revoked = await source.revoke(lease)
+        except CredentialError as error:
+            return Finding(subject, False, str(error))
+        except TimeoutError:
+            return Finding(subject, False, f"its lease could not be given back in {PATIENCE:g} s")
+        return Finding(subject, revoked or source in self._kept, f"its lease cannot be given back: {HINT}")
 
 
 async def _log_in(name: str, config: Config, store: Store, clock: Clock) -> Finding:

@@ -21,7 +21,7 @@ from ambassador.config.diff import diff
 from ambassador.config.load import ConfigFaults, Loaded, load
 from ambassador.config.schema import UnixSocket
 from ambassador.config.watch import watch
-from ambassador.credentials.store import Store
+from ambassador.credentials.store import CredentialStatus, Store
 from ambassador.errors import ConfigError
 from ambassador.kit.clock import Clock
 from ambassador.kit.latch import Latches
@@ -124,10 +124,9 @@ class Daemon:
             return []
         needed, now = self.commons.current.needed_credentials(), self.clock.wall()
         return [
-            f"credential {one.name} {'has expired' if one.expired else 'expires soon'}"
+            f"credential {one.name} {trouble}"
             for one in self.commons.store.snapshot()
-            if one.name in needed
-            and (one.expired or (one.error is not None and one.expires is not None and one.expires - now < SOON))
+            if one.name in needed and (trouble := _trouble(one, now)) is not None
         ]
 
     def started(self) -> tuple[str, ...]:
@@ -226,10 +225,10 @@ class Daemon:
             await self._wait(self._skip_delay, drain.delay)
         self._enter(State.DRAINING)
         until = self.clock.now() + drain.timeout
-        cut = await self.running.drain(drain.timeout, self._hurry)
+        cut = await self.running.drain(drain.timeout - self.running.kept_back(drain.timeout), self._hurry)
         if cut:
             _log.warning("sessions cut", sessions=cut)
-        await self._stop(until - self.clock.now())
+        await self._stop(0.0 if self._hurry.is_set() else until - self.clock.now())
         self._enter(State.STOPPED)
 
     async def _stop(self, left: float = 0.0) -> None:
@@ -311,6 +310,16 @@ class Daemon:
 
     def _failed(self, task: str, error: BaseException) -> None:
         _log.exception("task failed", error, task=task)
+
+
+def _trouble(credential: CredentialStatus, now: float) -> str | None:
+    """What keeps a credential from being of use, or soon will; `now` in wall seconds."""
+    if credential.expired:
+        return "has expired"
+    if credential.refused:
+        return "was refused by its server, and its source has no other"
+    ends_soon = credential.expires is not None and credential.expires - now < SOON
+    return "expires soon" if ends_soon and credential.error is not None else None
 
 
 def _unix_changes(before: World, after: World) -> list[str]:

@@ -35,6 +35,12 @@ _log = logs.logger(__name__)
 LAST_MOMENTS = 2.0
 """Seconds that whatever is being ended has to end."""
 
+GIVING_BACK = 0.25
+"""Share of the drain's time, up to `LAST_MOMENTS`, that is kept for giving back what Vaults have granted."""
+
+LEASES_FIRST = 0.6
+"""Share of that for the leases; the rest is for the tokens, with which those that are left end too."""
+
 
 class Running:
     """The sockets, listeners and keepers of a daemon.
@@ -106,8 +112,12 @@ class Running:
             await asyncio.wait({emptied}, timeout=LAST_MOMENTS)
         return cut
 
+    def kept_back(self, timeout: float) -> float:
+        """Seconds of a drain of `timeout` that are not the sessions': what Vaults have granted goes back in them."""
+        return min(LAST_MOMENTS, timeout * GIVING_BACK) if self._vaults else 0.0
+
     async def stop(self, revocation: float = LAST_MOMENTS) -> None:
-        """End everything now; Vaults have `revocation` seconds to take back what they granted."""
+        """End everything now; Vaults have `revocation` seconds in all to take back what they granted."""
         for listener in self.everyone:
             await listener.stop(LAST_MOMENTS)
         _close(self._sockets.values())
@@ -215,12 +225,13 @@ class Running:
 
     async def _give_back(self, timeout: float) -> None:
         """Revoke what Vaults granted: the leases, then the tokens they came with."""
-        left = await self._commons.leases.close(timeout)
+        until = self._clock.now() + timeout
+        left = await self._commons.leases.close(timeout * LEASES_FIRST)
         if left:
             _log.info("leases left to their end", leases=left)
         for task in self._vaults.values():
             await _cancel(task)
-        await asyncio.gather(*(vault.close(LAST_MOMENTS) for vault in self._vaults))
+        await asyncio.gather(*(vault.close(until - self._clock.now()) for vault in self._vaults))
 
     def _hold_credentials(self, world: World) -> None:
         """Not ready before every credential that a listener needs has had a first value."""

@@ -60,7 +60,8 @@ class VaultKv(VaultSource):
 
     async def fetch(self) -> Fetched:
         options = self.options
-        doing = f"read {options.mount}/{options.path}"
+        # The path that a policy must allow, which is not the one that people know.
+        doing = f"read {options.mount}/{'data/' if options.engine == 2 else ''}{options.path}"
         answer = await self.vault.ask(Operation.READ_SECRET, doing, self._read)
         data = block(answer, "data")
         if options.engine == 2 and data is not None:

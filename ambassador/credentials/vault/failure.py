@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum, unique
 from typing import Final
 
@@ -141,12 +141,20 @@ def _beneath(error: Exception) -> tuple[Kind, str]:
         hint = " (does it speak TLS at all? then the address begins with http://)" if _reason(doubt) in _NO_TLS else ""
         return Kind.TLS, f"is not trusted: {explain(doubt)}{hint}"
     if isinstance(error, (requests.ConnectionError, ProtocolError)):
-        words = "broke off its answer" if isinstance(error, ProtocolError) else "cannot be reached"
         reason = next((cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror), None)
-        return Kind.UNREACHABLE, words + (f": {reason}" if reason else "")
+        return Kind.UNREACHABLE, _unreached(error, causes) + (f": {reason}" if reason else "")
     if isinstance(error, requests.TooManyRedirects):
         return Kind.FAILED, "leads to another address that is not taken"
     return Kind.MALFORMED, "does not answer as a Vault does"
+
+
+def _unreached(error: Exception, causes: Sequence[BaseException]) -> str:
+    """How far a request has come whose connection is gone."""
+    if isinstance(error, ProtocolError):
+        return "broke off its answer"
+    if any(isinstance(cause, (ConnectionResetError, BrokenPipeError)) for cause in causes):
+        return "closed the connection without an answer"
+    return "cannot be reached"
 
 
 def _reason(error: ssl.SSLError) -> str | None:

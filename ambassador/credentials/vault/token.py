@@ -22,25 +22,28 @@ class Token:
         secret: the token itself.
         term: how long it is good.
         ours: we logged in for it, so we revoke it in the end.
+        final: nobody can renew it, neither we nor whoever gave it to us.
 
     Attributes:
         trouble: why it could not be renewed or replaced, None when nothing is known to be wrong.
         replaced: another is used now, so nobody will renew this one.
     """
 
-    __slots__ = ("ours", "replaced", "secret", "term", "trouble")
+    __slots__ = ("final", "ours", "replaced", "secret", "term", "trouble")
 
-    def __init__(self, secret: Secret, term: Term, *, ours: bool) -> None:
+    def __init__(self, secret: Secret, term: Term, *, ours: bool, final: bool = False) -> None:
         self.secret = secret
         self.term = term
         self.ours = ours
+        self.final = final
         self.trouble: str | None = None
         self.replaced = False
 
     @property
     def ends_at(self) -> float:
         """When what came with it ends; infinite while it is kept alive."""
-        return self.term.ends_at if self.replaced or self.trouble is not None else float("inf")
+        is_bounded = self.final or self.replaced or self.trouble is not None
+        return self.term.ends_at if is_bounded else float("inf")
 
     @property
     def lifetime(self) -> str:
@@ -63,8 +66,9 @@ def from_auth(auth: Mapping[str, Any], *, now: float, renews: bool, ours: bool) 
     if not isinstance(secret, str) or not secret or not secret.isascii() or not secret.isprintable() or ttl is None:
         return None
     # 0: it never ends (a root token).
-    term = Term(granted_at=now, duration=ttl or float("inf"), renewable=renews and auth.get("renewable") is True)
-    return Token(Secret(secret), term, ours=ours)
+    renewable = auth.get("renewable") is True
+    term = Term(granted_at=now, duration=ttl or float("inf"), renewable=renews and renewable)
+    return Token(Secret(secret), term, ours=ours, final=not renewable)
 
 
 def renew_self(adapter: JSONAdapter) -> Any:

@@ -139,10 +139,8 @@ class Vault:
         return f"{self.settings.address}, {self.login.describe()}"
 
     def on_token(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """Call `callback` whenever a token has taken the place of another, with which its leases will end, or when it
-        has become known that it will end, or will not.
-
-        Returns what ends that; callbacks must not raise.
+        """Call `callback` when a token has taken another's place, whose leases end with it, and when it has become
+        known that ours will end, or will not. Returns what ends that; callbacks must not raise.
         """
         self._listeners.append(callback)
 
@@ -239,11 +237,12 @@ class Vault:
 
     async def close(self, timeout: float) -> None:
         """Revoke the token if it is ours and we are to, within `timeout` seconds; forget it in any case."""
+        until, waited = self.clock.now() + timeout, self.clock.sleep(timeout / 2)
         # What is under way may lend something that is to be given back.
-        await self._tasks.first(self._settled(), self.clock.sleep(timeout), name=f"last requests to vault {self.name}")
+        await self._tasks.first(self._settled(), waited, name=f"last requests to vault {self.name}")
         token, self.token = self.token, None
         if token is not None:
-            await self._revoke(token, timeout)
+            await self._revoke(token, until - self.clock.now())
         await self._tasks.stop(timeout=1.0)
         self._http.close()
 

@@ -11,6 +11,7 @@ import pytest
 from tests.e2e.drivers.psycopg3 import connect, value
 from tests.e2e.load import Bench
 from tests.e2e.vault.plan import Plan, logins
+from tests.e2e.vault.slow import Slow
 from tests.e2e.where import Where
 from tests.support.daemon import Daemon
 from tests.support.openbao import OpenBao
@@ -105,6 +106,33 @@ def test_a_vault_that_is_away_does_not_keep_us(postgres17: PostgresServer, plan:
             daemon.log_contains("leases left to their end", leases=1)
         bao.unseal()
         assert lent.held() == (1, 1, 1)
+        lent.clean_up()
+
+
+@pytest.mark.parametrize("busy", [True, False])
+def test_a_vault_that_hangs_keeps_us_no_longer_than_the_drain_s_deadline(
+    postgres17: PostgresServer, plan: Plan, busy: bool
+) -> None:
+    with OpenBao() as bao, Slow(bao.port) as slow:
+        lent = Lent(bao, postgres17, plan)
+        plan.vaults["main"]["address"] = f"http://127.0.0.1:{slow.port}"
+        with Daemon(plan.text(drain={"delay": "0s", "timeout": "8s"})) as daemon:
+            connection = connect(lent.where)
+            slow.delay = 60.0
+            if busy:
+                connection.execute("BEGIN")
+            else:
+                connection.close()
+            began = time.monotonic()
+            daemon.sigterm()
+            assert daemon.wait(15) == 0
+            taken = time.monotonic() - began
+            connection.close()
+            assert bool(daemon.logged("sessions cut")) is busy
+            daemon.log_contains("leases left to their end", leases=1)
+        # All of it is waited for: a Vault that answers late has still taken back what it could.
+        assert 7.0 < taken < 8.5
+        slow.delay = 0.0
         lent.clean_up()
 
 

@@ -517,6 +517,25 @@ async def test_a_failing_source_leaves_the_last_good_value(clock: ManualClock, l
     assert [line["event"] for line in logged()].count("credential source recovered") == 1
 
 
+async def test_two_complaints_that_take_turns_are_logged_once_each(clock: ManualClock, logged: Logged) -> None:
+    async with running(World(clock, Stage(), None)) as world:
+        for _ in range(3):
+            for failure in ("the login was refused", "the request was denied"):
+                world.source.fail(failure)
+                await clock.advance(60)
+                assert world.error() == failure
+        assert warned(logged()) == ["the login was refused", "the request was denied"]
+        world.source.show("two")
+        await clock.advance(60)
+        world.source.fail("the request was denied")
+        await clock.advance(60)
+        assert warned(logged())[2:] == ["the request was denied"]
+
+
+def warned(lines: list[dict[str, Any]]) -> list[str]:
+    return [line["error"] for line in lines if line["event"] == "credential not read" and line["level"] == "warning"]
+
+
 @pytest.mark.parametrize(
     ("fields", "words"),
     [

@@ -79,6 +79,27 @@ def test_expiry_is_seen_at_use_even_when_the_wall_clock_jumps(store: Store, cloc
     assert store.require("db").version == 1
 
 
+async def test_one_that_was_refused_is_said_to_be_while_its_source_is_not_well(store: Store) -> None:
+    def refused() -> bool:
+        (status,) = store.snapshot()
+        return status.refused
+
+    store.attach("db", "test", Ear())
+    store.put(value(1))
+    await store.refused("db", 1, timeout=0.0)
+    assert not refused()
+    store.note("db", "the vault is sealed")
+    assert refused()
+    store.note("db", None)
+    store.note("db", "the vault is sealed")
+    assert not refused(), "the source has shown it again since"
+    await store.refused("db", 1, timeout=0.0)
+    assert refused()
+    store.put(value(2))
+    store.note("db", "the vault is sealed")
+    assert not refused()
+
+
 async def test_usable_waits_for_the_first_value(store: Store) -> None:
     ear = Ear()
     store.attach("db", "test", ear, patience=5.0)

@@ -14,7 +14,7 @@ from ambassador.credentials.store import Store
 from ambassador.kit.clock import SYSTEM
 from ambassador.net.tls import ClientContexts, Contexts, ServerContexts
 from ambassador.runtime import certificates
-from ambassador.runtime.certificates import Certificates, pem_of
+from ambassador.runtime.certificates import Certificates
 from ambassador.telemetry.metrics import Metrics
 from tests.support.certs import Certs
 from tests.support.house import until
@@ -146,8 +146,3 @@ async def test_a_credential_without_a_usable_certificate_changes_nothing(certs: 
 async def test_without_files_there_is_nothing_to_follow() -> None:
     async with asyncio.timeout(1):
         await keeper({}, {}).follow()
-
-
-def test_a_pem_has_what_the_credential_has() -> None:
-    pem = pem_of(Credential("cert", 1, {"ca.crt": b"ca", "username": b"u", "password": b"p"}))
-    assert (pem.cert, pem.key, pem.ca) == (None, None, b"ca")

@@ -265,5 +265,19 @@ async def test_a_lease_that_cannot_be_given_back_ends_by_itself(
     vault.database("db/creds/app").on("sys/leases/revoke", status=500, errors=["no"])
     credential = {"vault_database": {"vault": "main", "role": "app", "mount": "db"}}
     findings = await connect_all(lent(vault.url, credential), SYSTEM)
-    assert [finding.good for finding in findings] == [True, True, False]
+    assert [finding.good for finding in findings] == [True, True, False, False]
+    assert "revoke a lease" in findings[-1].text
     assert len(vault.asked("sys/leases/revoke")) == 1
+
+
+@pytest.mark.parametrize("revoke", [True, False])
+async def test_a_policy_that_does_not_let_us_give_leases_back_is_a_fault_where_we_are_to(
+    vault: FakeVault, monkeypatch: pytest.MonkeyPatch, revoke: bool
+) -> None:
+    monkeypatch.setenv("CHECKED", vault.root)
+    vault.database("db/creds/app").deny("sys/leases/revoke")
+    config = lent(vault.url, {"vault_database": {"vault": "main", "role": "app", "mount": "db"}}, revoke=revoke)
+    findings = [finding for finding in await connect_all(config, SYSTEM) if finding.subject == "credential db"]
+    assert [finding.good for finding in findings] == ([True, False] if revoke else [True])
+    if revoke:
+        assert 'path "sys/leases/revoke"' in findings[-1].text

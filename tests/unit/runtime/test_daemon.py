@@ -294,3 +294,19 @@ async def test_before_the_end_of_what_cannot_be_renewed_it_says_so_and_afterward
         assert "credential user expires soon" in daemon.held()
         await clock.advance(20)
         assert "credential user has expired" in daemon.held()
+
+
+async def test_what_a_server_has_refused_and_its_source_cannot_replace_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A static role's password has been changed, and we are no longer allowed to read it."""
+    with FakeVault().database("db/creds/app", ttl=60) as vault:
+        monkeypatch.setenv("LEASED", vault.root)
+        loaded = load_text(LEASED.format(url=vault.url).replace("DIR", "/run"))
+        daemon = Daemon(loaded, None, ManualClock())
+        store = daemon.commons.store
+        daemon.commons.current = build(daemon.commons, loaded.config)
+        store.attach("user", "vault", None, 1.0)
+        store.put(Credential("user", 1, {"username": b"u", "password": b"p"}))
+        await store.refused("user", 1, timeout=0.0)
+        assert not [what for what in daemon.held() if "refused" in what]
+        store.note("user", "vault 'main' denied it")
+        assert "credential user was refused by its server, and its source has no other" in daemon.held()

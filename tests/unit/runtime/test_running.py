@@ -146,6 +146,17 @@ async def test_a_drain_waits_for_sessions_and_says_how_many_it_cut(stage: Stage)
     assert await draining == 1
 
 
+async def test_of_a_drain_s_time_some_is_kept_for_what_vaults_have_granted(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await stage.show({"a": "one"})
+    assert stage.running.kept_back(60.0) == 0.0
+    monkeypatch.setenv("TOKEN", "s.token")
+    vaults = {"main": {"address": "http://127.0.0.1:1", "auth": {"token": {"env": "TOKEN"}}}}
+    await stage.show({"a": "one"}, vaults=vaults)
+    assert [stage.running.kept_back(timeout) for timeout in (60.0, 8.0, 2.0, 0.0)] == [2.0, 2.0, 0.5, 0.0]
+
+
 async def test_a_hurried_drain_does_not_wait(stage: Stage) -> None:
     await stage.show({"a": "one"})
     _, writer = await stage.session("one")

@@ -104,6 +104,11 @@ async def test_a_version_that_never_was_is_missing(openbao: OpenBao, vault: Vaul
     assert (await failing(source(vault, store, version=7))).kind is Kind.MISSING
 
 
+def within(store: KeyValue, mount: str) -> str:
+    """Where in a mount its secrets are, as a policy must say it."""
+    return f"{mount}/data" if store.version == 2 else mount
+
+
 @pytest.mark.parametrize("where", [{"path": "nothing"}, {"mount": "nowhere"}])
 async def test_a_wrong_path_and_a_wrong_mount_are_said_to_be_so(
     vault: Vault, store: KeyValue, where: dict[str, str]
@@ -111,7 +116,8 @@ async def test_a_wrong_path_and_a_wrong_mount_are_said_to_be_so(
     store.put("app", {"password": "one"})
     error = await failing(source(vault, store, **{"path": "app", **where}))
     assert error.kind in {Kind.MISSING, Kind.DENIED}
-    assert str(error).startswith(f"vault 'main', to read {where.get('mount', store.mount)}/{where.get('path', 'app')}")
+    mount, path = where.get("mount", store.mount), where.get("path", "app")
+    assert str(error).startswith(f"vault 'main', to read {within(store, mount)}/{path}: ")
 
 
 async def test_a_policy_that_is_missing_is_said_to_be(
@@ -142,7 +148,7 @@ async def test_a_field_that_is_not_there_is_named(
     secret = canary()
     store.put("app", {**written, "else": secret})
     error = await failing(source(vault, store, fields=fields))
-    assert str(error) == f"vault 'main', to read {store.mount}/app: the secret has {words}"
+    assert str(error) == f"vault 'main', to read {within(store, store.mount)}/app: the secret has {words}"
     assert error.kind is Kind.MISSING
 
 
@@ -160,7 +166,7 @@ async def test_answers_of_other_shapes_are_no_secret(data: Any, monkeypatch: pyt
             error = await failing(kv)
     assert (error.kind, str(error)) == (
         Kind.MALFORMED,
-        "vault 'main', to read kv/app: its answer has no usable data",
+        "vault 'main', to read kv/data/app: its answer has no usable data",
     )
 
 

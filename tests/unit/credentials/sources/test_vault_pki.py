@@ -12,12 +12,12 @@ from cryptography.x509.oid import NameOID
 
 from ambassador.config.tls import ClientTls, ServerTls
 from ambassador.credentials.candidate import credential_of
+from ambassador.credentials.pem import pem_of
 from ambassador.credentials.sources.vault_pki import VaultPki, VaultPkiOptions
 from ambassador.credentials.vault.failure import Kind, VaultError
 from ambassador.credentials.vault.vault import Vault
 from ambassador.kit.clock import SYSTEM
 from ambassador.net.tls import ClientContexts, ServerContexts
-from ambassador.runtime.certificates import pem_of
 from tests.support.fake_vault import FakeVault
 from tests.support.openbao import OpenBao
 from tests.support.openbao_engines import Authority

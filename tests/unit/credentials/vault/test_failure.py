@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 import traceback
 from collections.abc import Mapping
+from http.client import RemoteDisconnected
 
 import pytest
 import requests
@@ -74,6 +75,11 @@ UNTRUSTED.verify_message = "self-signed certificate"
         (beneath(refused()), Kind.UNREACHABLE, "cannot be reached: Connection refused"),
         (requests.ConnectionError(), Kind.UNREACHABLE, "cannot be reached"),
         (ProtocolError("Connection broken"), Kind.UNREACHABLE, "broke off its answer"),
+        (
+            requests.ConnectionError(ProtocolError("Connection aborted.", RemoteDisconnected("closed"))),
+            Kind.UNREACHABLE,
+            "closed the connection without an answer",
+        ),
         (requests.TooManyRedirects(), Kind.FAILED, "leads to another address"),
         (requests.exceptions.InvalidHeader("x"), Kind.MALFORMED, "does not answer as a Vault does"),
         (ValueError("hvac stumbled"), Kind.MALFORMED, "does not answer as a Vault does"),

@@ -51,6 +51,19 @@ def test_what_came_with_it_has_no_end_of_its_own_while_it_is_kept_alive() -> Non
     assert token.ends_at == 4600.0
 
 
+@pytest.mark.parametrize(("renewable", "renews"), [(False, True), (False, False), (None, False)])
+def test_what_came_with_one_that_nobody_can_renew_ends_with_it_from_the_first(renewable: Any, renews: bool) -> None:
+    token = from_auth(AUTH | {"renewable": renewable}, now=1000.0, renews=renews, ours=True)
+    assert token is not None
+    assert (token.ends_at, token.trouble) == (4600.0, None)
+
+
+def test_what_came_with_one_that_others_renew_has_no_end_of_its_own() -> None:
+    token = from_auth(AUTH, now=1000.0, renews=False, ours=False)
+    assert token is not None
+    assert token.ends_at == float("inf")
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -1,0 +1,35 @@
+"""The certificate and key that a credential holds, in the field names of a Secret of type kubernetes.io/tls."""
+
+from __future__ import annotations
+
+from ambassador.credentials.credential import AUTHORITIES, CERTIFICATE, KEY, Credential
+from ambassador.errors import ConfigError, CredentialError, Reason
+from ambassador.net.tls import Pem, examine
+
+
+def pem_of(credential: Credential) -> Pem:
+    """What it holds of a certificate, its key, and authorities."""
+    cert, key, ca = (credential.get(field) for field in (CERTIFICATE, KEY, AUTHORITIES))
+    return Pem(
+        cert=None if cert is None else cert.reveal(),
+        key=None if key is None else key.reveal(),
+        ca=None if ca is None else ca.reveal(),
+    )
+
+
+def examined(credential: Credential) -> Credential:
+    """The credential, in which a certificate is one and its key belongs to it.
+
+    Raises:
+        CredentialError: it is not, or does not.
+    """
+    if credential.get(CERTIFICATE) is not None:
+        try:
+            examine(pem_of(credential))
+        except ConfigError as error:
+            failure = f"credential {credential.name!r}: {error}"
+        else:
+            return credential
+        # Raised out here, so that nothing of what was read travels along as context.
+        raise CredentialError(Reason.SOURCE_FAILED, failure)
+    return credential
