@@ -242,7 +242,7 @@ class Daemon:
         if state not in _MOVES[self.state]:
             raise AssertionError(f"the daemon cannot go from {self.state} to {state}")
         self.state = state
-        _log.info("daemon", phase=state)
+        _log.info("daemon", phase=state, missing=", ".join(self._latches.held) or None)
 
     # ---- reload
 
