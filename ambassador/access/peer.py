@@ -33,7 +33,8 @@ class PeerOptions(Model):
 
     @property
     def needs(self) -> frozenset[Need]:
-        return frozenset({"unix_sockets"})
+        rules = self.users or self.groups
+        return frozenset({"unix_sockets"}) if rules else frozenset({"unix_sockets", "user_names"})
 
 
 class PeerUser(Authenticator):

@@ -24,6 +24,7 @@ Names = Mapping[str, Collection[str] | None]
 _NEEDS = {
     "client_certificates": "clients are known by their certificates here: add tls with client_ca to this listener",
     "unix_sockets": "the kernel names a client only on unix sockets: every listen address must be unix:/path",
+    "user_names": "clients of this protocol name no user for a process to be: say with users or groups who may come in",
     "passwords": "this protocol has no words to ask for a password: use trust, peer or mtls",
     "upstream_tls": "these settings need TLS: add tls to this upstream, with a mode that is not disable",
     "tls": "passwords would cross the network in the clear: add tls to this listener, with mode require",
@@ -200,6 +201,9 @@ def _offered(listener: ListenerSettings, *, local: bool) -> frozenset[str]:
         offered.add("unix_sockets")
     if local or (listener.tls is not None and listener.tls.mode == "require"):
         offered.add("tls")
-    if getattr(registry.resolve("protocols", listener.protocol), "asks_for_passwords", True):
+    protocol = registry.resolve("protocols", listener.protocol)
+    if getattr(protocol, "asks_for_passwords", True):
         offered.add("passwords")
+    if getattr(protocol, "names_users", True):
+        offered.add("user_names")
     return frozenset(offered)

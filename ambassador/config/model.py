@@ -16,7 +16,9 @@ from ambassador.config import words
 from ambassador.config.fault import KeyPath
 from ambassador.config.show import show
 
-Need = Literal["client_certificates", "unix_sockets", "tls", "passwords", "upstream_tls", "vault_certificate"]
+Need = Literal[
+    "client_certificates", "unix_sockets", "user_names", "tls", "passwords", "upstream_tls", "vault_certificate"
+]
 """What options may ask of where they stand: an authenticator's of their listener, a protocol's of their upstream."""
 
 EXPLAINED = "explained"

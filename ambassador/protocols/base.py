@@ -113,6 +113,9 @@ class Protocol(ABC):
     negotiates_tls: ClassVar[bool] = False
     """Whether TLS is begun in the protocol's own words; otherwise the session begins it before `accept`."""
 
+    names_users: ClassVar[bool] = False
+    """Whether every client says which user it wants to be before it is let in."""
+
     asks_for_passwords: ClassVar[bool] = False
     """Whether it has words for asking a client for a password."""
 

@@ -26,7 +26,7 @@ from ambassador.telemetry.histogram import Histogram
 from ambassador.telemetry.logs import dropped
 
 if TYPE_CHECKING:
-    from ambassador.telemetry.metrics import Metrics
+    from ambassador.telemetry.metrics import Metrics, RequestMetrics
 
 PREFIX = "ambassador_"
 
@@ -147,14 +147,21 @@ def _downstream(metrics: Metrics) -> Iterator[Metric]:
     )
 
 
+def _results(counts: RequestMetrics) -> tuple[tuple[str, int], ...]:
+    """How many ended how; `refused` only where anything was, for most have no policy."""
+    results = ("ok", counts.ok), ("error", counts.error)
+    return (*results, ("refused", counts.refused)) if counts.refused else results
+
+
 def _requests(metrics: Metrics) -> Iterator[Metric]:
     labels = ("listener", "upstream", "kind", "result")
     requests = list(metrics.all_requests())
     yield _counter(
         "requests",
-        "Units of work done, by kind (transaction, command class, method) and whether they went well.",
+        "Units of work done, by kind (transaction, command class, method) and whether they went well, or the listener's"
+        " policy refused them.",
         labels,
-        (((*key, result), n) for key, counts in requests for result, n in (("ok", counts.ok), ("error", counts.error))),
+        (((*key, result), number) for key, counts in requests for result, number in _results(counts)),
     )
     yield _histogram(
         "request_duration_seconds",

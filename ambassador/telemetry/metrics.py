@@ -58,14 +58,16 @@ class ListenerMetrics:
 class RequestMetrics:
     """Units of work of one kind (a transaction, a command, an HTTP method) from one listener to one upstream.
 
-    `seconds` holds the durations of those that went well, `error_seconds` of the others.
+    `seconds` holds the durations of those that went well, `error_seconds` of the others. `refused` are those that the
+    listener's policy did not let through; they take no time.
     """
 
-    __slots__ = ("error", "error_seconds", "ok", "seconds")
+    __slots__ = ("error", "error_seconds", "ok", "refused", "seconds")
 
     def __init__(self) -> None:
         self.ok = 0
         self.error = 0
+        self.refused = 0
         self.seconds = Histogram(FAST)
         self.error_seconds = Histogram(FAST)
 

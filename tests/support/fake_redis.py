@@ -94,6 +94,7 @@ class FakeRedis(ThreadedServer):
         self.users: dict[bytes, bytes] = {}
         self.knows_hello = True
         self.protocols = {2, 3}
+        self.mode = b"standalone"
         self.released = threading.Event()
         self._script: list[Fault] = []
         self._left: int | None = None
@@ -334,7 +335,7 @@ class Conversation:
             b"version": bulk(b"9.0.0"),
             b"proto": integer(self.protocol),
             b"id": integer(self.number),
-            b"mode": bulk(b"standalone"),
+            b"mode": bulk(self._server.mode),
             b"role": bulk(b"master"),
             b"modules": array([]),
         }

@@ -28,6 +28,7 @@ class Postgres(Protocol):
     UpstreamOptions = PostgresUpstreamOptions
     negotiates_tls = True
     asks_for_passwords = True
+    names_users = True
     logs_in = True
     alpn = ALPN
     request_kinds = ("transaction",)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from ambassador.errors import ClientError, Reason
-from ambassador.protocols.redis.state import Pin
+from ambassador.protocols.redis.state import Pin, Silence
 from ambassador.wire.redis.commands import Code
 from ambassador.wire.redis.login import valid_name
 from ambassador.wire.redis.messages import OK, bulk, integer, null, request
@@ -77,17 +78,27 @@ async def no_evict(client: Conversation, words: Words) -> None:
 
 async def replies(client: Conversation, words: Words) -> None:
     """REPLY: replies that the client does not want are thrown away here, so that the server need not know of it."""
-    what = words[2].upper()
-    if what == b"ON":
-        client.mute = False
-        client.reply(OK)
-    elif what == b"OFF":
-        client.mute = True
-    elif what == b"SKIP":
-        if not client.mute:
-            client.skip_next()
-    else:
+    what, state = words[2].upper(), client.state
+    if what not in _SILENCES:
         raise ClientError(Reason.UNSUPPORTED, _SYNTAX)
+    if what != b"SKIP" or state.silence is not Silence.ALL:
+        state.silence = _SILENCES[what]
+    client.mute = state.silence is not Silence.NOBODY
+    client.look()
+    if not client.mute:
+        client.reply(OK)
+
+
+@contextmanager
+def one_request(client: Conversation) -> Iterator[None]:
+    """The time in which one request is served: where its reply alone is not wanted, that of the next one is again."""
+    skipped = client.state.silence is Silence.NEXT
+    if skipped:
+        client.state.silence = Silence.NOBODY
+    yield
+    if skipped:
+        client.mute = client.state.silence is not Silence.NOBODY
+        client.look()
 
 
 async def tracking(client: Conversation, words: Words) -> None:
@@ -121,6 +132,10 @@ _LENGTHS: Mapping[bytes, tuple[int, ...]] = MappingProxyType(
         b"REPLY": (3,),
     }
 )
+_SILENCES: Mapping[bytes, Silence] = MappingProxyType(
+    {b"ON": Silence.NOBODY, b"OFF": Silence.ALL, b"SKIP": Silence.NEXT}
+)
+
 _MARKING = frozenset({b"NO-TOUCH", b"CAPA", b"IMPORT-SOURCE", b"CACHING"})
 """What changes how the server treats a connection, which then is this client's to its end."""
 

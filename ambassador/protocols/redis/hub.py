@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ambassador.errors import AmbassadorError, CredentialError, Reason, UpstreamError
@@ -13,7 +13,7 @@ from ambassador.kit.clock import SYSTEM, Clock
 from ambassador.kit.tasks import Tasks
 from ambassador.protocols.redis.aliases import Aliases
 from ambassador.protocols.redis.line import PrivateLine, ServerLine, broken_protocol, excuse, words_for
-from ambassador.protocols.redis.login import login_to
+from ambassador.protocols.redis.login import ServerFacts, login_to, warn_of
 from ambassador.protocols.redis.moving import Moving
 from ambassador.protocols.redis.options import RedisUpstreamOptions
 from ambassador.protocols.redis.owing import Run
@@ -38,9 +38,6 @@ WAYS = 256
 """Most combinations of version and database that are kept open; clients choose databases."""
 
 LAST_MOMENTS = 2.0
-
-UNUSED = 60.0
-"""Seconds that connections outlive the last client, unless a reload has put others in their place."""
 
 
 class Hub:
@@ -167,7 +164,9 @@ class Hub:
         finally:
             self._learning = self._learning and not learns
         if learns:
-            self._commands = lease.connection.facts.commands or BUILT_IN
+            facts: ServerFacts = lease.connection.facts
+            self._commands = facts.commands or BUILT_IN
+            warn_of(facts, lease.connection.endpoint, self.options)
         if self.closed:
             lease.release()
             raise UpstreamError(Reason.UPSTREAM_CLOSED, "the connections to this upstream have been closed")
@@ -367,33 +366,3 @@ class Hub:
             line.say("PING", then=lambda _: line.probe_answered())
         else:
             line.heard = line.count
-
-
-class Hubs:
-    """The hub of each upstream that has clients; one for all listeners, through all reloads."""
-
-    def __init__(self, make: Callable[[Upstream], Hub] = Hub) -> None:
-        self._make = make
-        self._hubs: dict[Upstream, Hub] = {}
-
-    def of(self, upstream: Upstream) -> Hub:
-        """The hub of an upstream, made when first asked for."""
-        hub = self._hubs.get(upstream)
-        if hub is None:
-            self._retire_unused(upstream.name)
-            hub = self._hubs[upstream] = self._make(upstream)
-        return hub
-
-    def _retire_unused(self, name: str) -> None:
-        """What a reload left behind: the hubs of upstreams whose last client is gone; at once where `name` is anew."""
-        for upstream, hub in tuple(self._hubs.items()):
-            unused = hub.clock.now() - hub.unused_since
-            if not hub.clients and (upstream.name == name or unused >= UNUSED):
-                del self._hubs[upstream]
-                hub.tasks.start(hub.close(), name=f"end of {upstream.name}")
-
-    async def close(self) -> None:
-        """End everything now."""
-        hubs, self._hubs = self._hubs, {}
-        for hub in hubs.values():
-            await hub.close()

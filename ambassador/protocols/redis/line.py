@@ -32,6 +32,9 @@ AUTH_REFUSED = frozenset({"NOAUTH", "WRONGPASS"})
 ENDED = error("ERR the credential of the connection to the upstream server has ended before it answered")
 """The same, where we had to close the connection."""
 
+UNFOLLOWED = error("ERR the upstream server sent what the proxy cannot follow, and the connection to it was closed")
+"""What it gets for a command whose answer breaks the protocol, is nested too deep, or lies behind one that does."""
+
 LOGGED_OUT = error("ERR the upstream server no longer accepts the proxy's login; try again")
 """What a client gets for a command that was not carried out for that reason."""
 
@@ -77,6 +80,7 @@ class ServerLine(Line):
         since: when it was opened.
         misplaced: the server has turned out not to be what is wanted.
         ends: it is closed because the credential that it has shown ends.
+        parting: what those are told who are owed something when it closes.
         probed_at: when the sign of life that is missing was asked for; None: none is. `heard` is what `count` was then.
     """
 
@@ -94,6 +98,7 @@ class ServerLine(Line):
         self.since = hub.clock.now()
         self.misplaced = False
         self.ends = False
+        self.parting = LOST
         self.heard = 0
         self.probed_at: float | None = None
         self._stalled: list[Callable[[], None]] = []
@@ -186,6 +191,7 @@ class ServerLine(Line):
     def failed(self, failure: Exception) -> None:
         """See `Sink`: the server has broken the protocol, or we have."""
         self.hub.line_failed(self, failure)
+        self.parting = UNFOLLOWED
         self.drop()
 
     def eof(self) -> None:
@@ -220,7 +226,7 @@ class ServerLine(Line):
         self.gone = True
         self.open = False
         self.stream.unpour()
-        self.excuse(ENDED if self.ends else LOST)
+        self.excuse(ENDED if self.ends else self.parting)
         self.lease.release()
         self.resume()
         self.hub.line_gone(self)

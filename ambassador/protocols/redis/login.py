@@ -9,12 +9,15 @@ from types import MappingProxyType
 
 from ambassador.errors import Reason, UpstreamError
 from ambassador.protocols.redis.options import RedisUpstreamOptions
-from ambassador.upstreams.endpoint import Role
+from ambassador.telemetry.logs import logger
+from ambassador.upstreams.endpoint import Endpoint, Role
 from ambassador.upstreams.upstream import Attempt, Login
 from ambassador.wire.redis.commands import Command, parse_command_table
 from ambassador.wire.redis.login import ClientLogin, LoggedIn
 from ambassador.wire.redis.messages import Error, Protocol, Value, decode, request
 from ambassador.wire.redis.replies import Replies
+
+_log = logger(__name__)
 
 NAME = "ambassador"
 """What our connections are called in the server's CLIENT LIST."""
@@ -52,6 +55,23 @@ def login_to(protocol: Protocol, database: int, *, learn: bool = False) -> Login
     return run
 
 
+def warn_of(facts: ServerFacts, endpoint: Endpoint, options: RedisUpstreamOptions) -> None:
+    """Say in the log what clients would notice sooner or later, though the login went well."""
+    mode = next((value for key, value in facts.hello or () if key == b"mode"), None)
+    text = _MISTAKEN.get(mode) if isinstance(mode, bytes) and not options.cluster else None
+    if text is not None:
+        _log.warning("upstream is not what it is taken for", endpoint=str(endpoint), error=text)
+
+
+_MISTAKEN: Mapping[bytes, str] = MappingProxyType(
+    {
+        b"cluster": "it is a node of a cluster, and sends clients to others (MOVED): set redis: {cluster: true}",
+        b"sentinel": "it is a Sentinel: name it under discovery: sentinel, in the place of endpoints",
+    }
+)
+"""Modes that a server tells of itself, where it is taken for a server alone."""
+
+
 def wanted_role(attempt: Attempt) -> Role | None:
     """What the server must be: what discovery says it is, or else what the configuration asks for; None: anything."""
     options = attempt.settings.options
@@ -69,7 +89,7 @@ async def _check_role(attempt: Attempt, greeting: LoggedIn) -> Role | None:
     wanted = wanted_role(attempt)
     told = next((value for key, value in greeting.hello or () if key == b"role"), None)
     if told is None and wanted is not None:
-        answer = decode(await _hear(attempt, "ROLE"))[0]
+        answer = decode(await hear(attempt, "ROLE"))[0]
         told = answer[0] if isinstance(answer, list) and answer else None
     role = _ROLES.get(told) if isinstance(told, bytes) else None
     if wanted is not None and role != wanted:
@@ -116,24 +136,29 @@ async def _converse(attempt: Attempt, machine: ClientLogin) -> LoggedIn:
 
 async def _learn(attempt: Attempt) -> Mapping[bytes, Command] | None:
     """The server's table of commands; None when our user may not ask for it."""
-    data = await _hear(attempt, "COMMAND")
+    data = await hear(attempt, "COMMAND")
     # Thousands of small values: tens of milliseconds that no client should wait for.
     return await asyncio.to_thread(_table, data)
 
 
-async def _hear(attempt: Attempt, question: str) -> bytes:
-    """The whole answer to a command."""
-    attempt.stream.write(request(question))
+async def hear(attempt: Attempt, *question: str) -> bytes:
+    """The whole answer to a command.
+
+    Raises:
+        UpstreamError: the server is gone, or goes on and on.
+    """
+    attempt.stream.write(request(*question))
     walk, pieces, size = Replies(), [], 0
     while not walk.done:
         data = await attempt.stream.read()
         if not data:
-            text = f"{attempt.endpoint} closed the connection when asked {question}"
+            text = f"{attempt.endpoint} closed the connection when asked {' '.join(question)}"
             raise UpstreamError(Reason.UPSTREAM_CLOSED, text)
         pieces.append(data)
         size += len(data)
         if size > TABLE_BYTES:
-            raise UpstreamError(Reason.UPSTREAM_BAD_MESSAGE, f"{attempt.endpoint} answers {question} without end")
+            text = f"{attempt.endpoint} answers {' '.join(question)} without end"
+            raise UpstreamError(Reason.UPSTREAM_BAD_MESSAGE, text)
         walk.advance(data, 0, 1)
     return b"".join(pieces)
 

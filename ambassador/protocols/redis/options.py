@@ -103,7 +103,8 @@ class RedisUpstreamOptions(Model):
     of `endpoints` any server will do. Several replicas are used evenly with `balance: random`."""
 
     retry_reads: bool = False
-    """Whether commands that only read are asked once more when the server goes away before it answers."""
+    """Whether commands that only read are asked once more when the server goes away before it answers. Only where
+    `mode` is multiplex."""
 
     probe: Timeout = 5.0
     """How often a shared connection that says nothing is asked for a sign of life (PING); when the answer takes longer
@@ -111,6 +112,14 @@ class RedisUpstreamOptions(Model):
 
     probe_timeout: Timeout = 10.0
     """How long such an answer may take. A server that runs a long script or command answers nobody meanwhile."""
+
+    @model_validator(mode="after")
+    def _retries_where_shared(self) -> Self:
+        if self.retry_reads and self.mode == "dedicated":
+            raise ValueError(
+                "retry_reads is for mode multiplex: a client with a connection of its own is told, and asks again"
+            )
+        return self
 
     @model_validator(mode="after")
     def _suits_a_cluster(self) -> Self:

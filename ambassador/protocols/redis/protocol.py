@@ -12,8 +12,10 @@ from ambassador.protocols.redis.accept import authenticate
 from ambassador.protocols.redis.client import Conversation
 from ambassador.protocols.redis.cluster.client import ClusterClient
 from ambassador.protocols.redis.cluster.nodes import Cluster
-from ambassador.protocols.redis.hub import Hub, Hubs
-from ambassador.protocols.redis.login import login_to
+from ambassador.protocols.redis.cluster.topology import read_layout
+from ambassador.protocols.redis.hub import Hub
+from ambassador.protocols.redis.hubs import Hubs
+from ambassador.protocols.redis.login import hear, login_to, warn_of
 from ambassador.protocols.redis.options import RedisListenerOptions, RedisUpstreamOptions
 from ambassador.protocols.redis.rules import Rules
 from ambassador.upstreams.target import Target
@@ -70,8 +72,12 @@ class Redis(Protocol):
     @classmethod
     async def try_login(cls, attempt: Attempt) -> None:
         options = attempt.settings.options
-        database = options.database if isinstance(options, RedisUpstreamOptions) else None
-        await login_to(2, database or 0)(attempt)
+        if not isinstance(options, RedisUpstreamOptions):
+            raise TypeError("a redis upstream is tried; the configuration is checked for it")
+        facts = await login_to(2, options.database or 0)(attempt)
+        if options.cluster:
+            read_layout(await hear(attempt, "CLUSTER", "SLOTS"), attempt.endpoint.address.host)
+        warn_of(facts, attempt.endpoint, options)
 
     def refuse(self, error_: AmbassadorError, *, reveal: bool) -> bytes:
         if error_.reason in _SILENT:

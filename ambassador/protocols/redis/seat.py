@@ -16,7 +16,7 @@ from ambassador.protocols.redis.lanes import PLAIN, Asking
 from ambassador.protocols.redis.line import Answer, PrivateLine, Refusing, ServerLine
 from ambassador.protocols.redis.owing import Run
 from ambassador.protocols.redis.slot import is_permanent
-from ambassador.protocols.redis.state import FORWARDED, Pin, State
+from ambassador.protocols.redis.state import FORWARDED, Pin, Silence, State
 from ambassador.wire.redis.commands import Kind, kind_of
 from ambassador.wire.redis.login import Pairs
 from ambassador.wire.redis.messages import Protocol
@@ -66,7 +66,6 @@ class Seat(Asking):
         self.number = next(_NUMBERS)
         self.state = State(dedicated=hub.options.mode == _DEDICATED)
         self.pin: PrivateLine | None = None
-        self.skipping = False
         self.deaf = False
         self.heavy_until = 0.0
         self.leaving: Reason | None = None
@@ -257,10 +256,12 @@ class Seat(Asking):
             raise UpstreamError(Reason.UPSTREAM_CLOSED, "the server closed the connection")
         return reply
 
-    def reply(self, words: bytes, *, kind: int = Kind.CONNECTION) -> None:
-        """Answer the client ourselves."""
+    def reply(self, words: bytes, *, kind: int = Kind.CONNECTION, denied: bool = False) -> None:
+        """Answer the client ourselves; `denied`: with what the listener's policy says."""
         counts = self.metrics[kind]
-        if words.startswith(b"-"):
+        if denied:
+            counts.refused += 1
+        elif words.startswith(b"-"):
             counts.error += 1
         else:
             counts.ok += 1
@@ -275,7 +276,8 @@ class Seat(Asking):
 
     def look(self) -> None:
         """Have the scan stop at what must be looked at now: at everything, or at what is special."""
-        watchful = self.principal is None or self.state.lost == "multi" or self.skipping or self.state.raw
+        watchful = self.principal is None or self.state.lost == "multi" or self.state.raw
+        watchful = watchful or self.state.silence is Silence.NEXT
         self.walk.classes = _NOTHING if watchful else self.rules.classes
 
     def proven(self, principal: Principal | None) -> None:
@@ -312,16 +314,6 @@ class Seat(Asking):
         self.hub.unpinned(self.state.why)
         self.hub.pinned(why)
         self.state.why = why
-        self.look()
-
-    def reply_again(self) -> None:
-        """The one request whose reply was not wanted is under way."""
-        self.skipping = self.mute = False
-        self.look()
-
-    def skip_next(self) -> None:
-        """Throw away the reply to the next request."""
-        self.skipping = self.mute = True
         self.look()
 
     def show_credential(self) -> None:
@@ -379,7 +371,7 @@ class Seat(Asking):
     def start_over(self) -> None:
         """Be as in the beginning."""
         self.let_pin_go(soiled=True)
-        self.mute = self.skipping = self.deaf = False
+        self.mute = self.deaf = False
         self.state = State(dedicated=self.state.dedicated)
         self.line = None
         self.look()

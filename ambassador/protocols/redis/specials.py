@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -16,8 +17,8 @@ from ambassador.protocols.redis import accept, clients, subscriptions
 from ambassador.protocols.redis.lanes import PLAIN
 from ambassador.protocols.redis.line import Answer, words_for
 from ambassador.protocols.redis.owing import Run
-from ambassador.protocols.redis.state import Pin
-from ambassador.wire.redis.commands import Code, Kind, find
+from ambassador.protocols.redis.state import Pin, Silence
+from ambassador.wire.redis.commands import Code, Kind, find, kind_of
 from ambassador.wire.redis.login import Pairs, hello_reply, parse_auth, parse_hello
 from ambassador.wire.redis.messages import (
     OK,
@@ -65,15 +66,13 @@ async def serve(client: Conversation, code: int, data: bytes) -> None:
         return
     if not words:
         return
-    skipped = client.skipping
-    try:
-        await _serve(client, code, words)
-    except ClientError as failure:
-        refuse(client, failure.public)
-    except (UpstreamError, CredentialError) as trouble:
-        client.reply(words_for(trouble))
-    if skipped:
-        client.reply_again()
+    with clients.one_request(client):
+        try:
+            await _serve(client, code, words)
+        except ClientError as failure:
+            refuse(client, failure.public)
+        except (UpstreamError, CredentialError) as trouble:
+            client.reply(words_for(trouble))
 
 
 async def _serve(client: Conversation, code: int, words: Words) -> None:
@@ -91,7 +90,7 @@ async def _serve(client: Conversation, code: int, words: Words) -> None:
     code = client.rules.code_of(name)
     refusal = client.rules.judge(words) or await renamed(client, code, words)
     if refusal is not None:
-        refuse(client, refusal)
+        refuse(client, refusal, kind=kind_of(code), denied=True)
     elif not (client.state.lost and mourn(client, code)):
         handler = reveal if hides(words) else _HANDLERS.get(code)
         if handler is not None and client.state.confined and code not in _WHEN_CONFINED:
@@ -115,12 +114,12 @@ async def renamed(client: Seat, code: int, words: Words) -> str | None:
     return f"NOPERM Command '{name.decode('utf-8', 'replace').lower()}' stands for another, and is not passed on"
 
 
-def refuse(client: Conversation, text: str) -> None:
-    """Say no. A transaction is spoilt by it, as by any error of the server's own."""
+def refuse(client: Conversation, text: str, *, kind: int = Kind.OTHER, denied: bool = False) -> None:
+    """Say no; see `Seat.reply`. A transaction is spoilt by it, as by any error of the server's own."""
     if client.state.multi and client.pin is not None:
         # A wrong number of arguments: the least that makes the server discard the transaction at EXEC.
         client.pin.say("ECHO", then=lambda _: None)
-    client.reply(error(text), kind=Kind.OTHER)
+    client.reply(error(text), kind=kind, denied=denied)
 
 
 async def pin_large(client: Conversation) -> None:
@@ -185,8 +184,10 @@ def _pairs_of(reply: bytes) -> Pairs:
 
 async def reset(client: Conversation, _: int, __: Words) -> None:
     """RESET: everything as in the beginning, the proof of who it is included."""
+    unwanted = client.mute and client.state.silence is not Silence.ALL  # by SKIP, as the server takes it
     client.start_over()
-    client.reply(b"+RESET\r\n")
+    if not unwanted:
+        client.reply(b"+RESET\r\n")
     if await accept.needs_proof(client.downstream):
         client.proven(None)
 
@@ -307,6 +308,8 @@ def say_raw(client: Conversation, data: bytes, *, line: bool) -> None:
         client.pin.to.take(request(*words))
     elif name == b"QUIT":
         client.finish(End(Reason.CLIENT_CLOSED, None, "client"))
+    elif name == b"RESET" and client.state.why is Pin.MONITOR:
+        client.halt(partial(reset, client, Code.RESET, words))
     else:
         raise ClientError(Reason.BAD_MESSAGE, f"Protocol error: not possible on a connection for {client.state.why}")
 

@@ -6,7 +6,7 @@ Only what the replies say counts: a command that was refused has changed nothing
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from enum import StrEnum
+from enum import Enum, StrEnum, auto, unique
 from types import MappingProxyType
 
 from ambassador.wire.redis.commands import Code
@@ -31,6 +31,17 @@ class Pin(StrEnum):
     LARGE = "large"
     COMMAND = "command"
     UNKNOWN = "unknown"
+
+
+@unique
+class Silence(Enum):
+    """Whose replies the client does not want."""
+
+    NOBODY = auto()
+    NEXT = auto()
+    """Of the next request."""
+
+    ALL = auto()
 
 
 FORWARDED: Mapping[int, Pin] = MappingProxyType(
@@ -74,12 +85,13 @@ class State:
         raw: it watches the server's traffic, or takes part in it as a replica.
         stuck: something that nobody can take back is set on its connection.
         lost: the server went away within a transaction (`multi`), or with keys watched (`watch`); "" otherwise.
+        silence: whose replies it does not want.
         credential_due: a new credential waits to be shown on its connection.
     """
 
     __slots__ = (
         "begun", "blocking", "channels", "credential_due", "database", "dedicated", "lost", "multi", "name", "protocol",
-        "raw", "stuck", "tracking", "watching", "why",
+        "raw", "silence", "stuck", "tracking", "watching", "why",
     )  # fmt: skip
 
     def __init__(self, *, dedicated: bool) -> None:
@@ -89,6 +101,7 @@ class State:
         self.database = 0
         self.name: bytes | None = None
         self.lost = ""
+        self.silence = Silence.NOBODY
         self.credential_due = False
         self.channels: dict[str, set[bytes]] = {"channel": set(), "pattern": set(), "shard": set()}
         self.multi = False

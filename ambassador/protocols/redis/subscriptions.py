@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from ambassador.errors import ClientError, CredentialError, Reason, UpstreamError
+from ambassador.net.taker import Taker
 from ambassador.protocols.redis.line import Answer
 from ambassador.protocols.redis.owing import Run
 from ambassador.protocols.redis.state import Pin
@@ -34,6 +35,20 @@ GROUPS: Mapping[int, tuple[str, bool]] = MappingProxyType(
 VERBS = MappingProxyType({"channel": "SUBSCRIBE", "pattern": "PSUBSCRIBE", "shard": "SSUBSCRIBE"})
 
 
+class ButErrors(Taker):
+    """Takes all but errors: who wants no replies (CLIENT REPLY) is sent confirmations all the same, as messages are."""
+
+    __slots__ = ("_to",)
+
+    def __init__(self, to: Taker) -> None:
+        self._to = to
+
+    def take(self, chunk: bytes) -> None:
+        """See `Taker`."""
+        if not chunk.startswith(b"-"):
+            self._to.take(chunk)
+
+
 async def subscribe(client: Conversation, code: int, words: list[bytes]) -> None:
     """The SUBSCRIBE family. The server confirms each name by itself, and without names each that there was."""
     if client.state.multi:
@@ -54,7 +69,7 @@ async def subscribe(client: Conversation, code: int, words: list[bytes]) -> None
         line.walk.subscribed = client.state.confined
 
     line.walk.subscribed = client.state.protocol == 2
-    answer = Answer(settled, client.outlet, most=1)
+    answer = Answer(settled, ButErrors(client.to) if client.mute else client.to, most=1)
     run = Run(client, answer, max(1, len(names) if names or adds else len(known)))
     run.kind, run.note, run.confirms, run.apart = Kind.PUBSUB, answer, True, True
     line.append(run)

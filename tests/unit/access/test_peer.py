@@ -106,4 +106,8 @@ async def test_this_very_process_is_known_by_its_socket(monkeypatch: pytest.Monk
 
 
 def test_it_needs_a_unix_socket() -> None:
-    assert PeerOptions().needs == {"unix_sockets"}
+    assert PeerOptions(users={"app": ("*",)}).needs == {"unix_sockets"}
+
+
+def test_without_rules_it_needs_clients_that_say_who_they_want_to_be() -> None:
+    assert PeerOptions().needs == {"unix_sockets", "user_names"}

@@ -258,6 +258,20 @@ def test_a_way_of_access_gets_what_it_needs(
     assert found(config(listeners=listener(**{"access": access} | enough))) == []
 
 
+@pytest.mark.usefixtures("real_plugins")
+@pytest.mark.parametrize(
+    ("protocol", "users", "good"),
+    [("postgres", {}, True), ("redis", {}, False), ("redis", {"app": "*"}, True)],
+)
+def test_a_process_is_let_in_by_rules_where_clients_name_no_user(
+    protocol: str, users: dict[str, str], good: bool
+) -> None:
+    one = {"listen": "unix:/run/x", protocol: {"upstream": "orders"}, "access": {"peer": {"users": users}}}
+    faults = found(config(listeners={"orders": one}))
+    assert [path for path, _ in faults] == ([] if good else ["listeners.orders.access.peer"])
+    assert all("say with users or groups who may come in" in message for _, message in faults)
+
+
 def test_what_is_missing_in_a_damaged_entry_proves_nothing() -> None:
     settings = config(listeners=listener("0.0.0.0:1", postgres={"upstream": "other"}))
     assert [path for path, _ in found(settings, damaged=(("listeners", "orders"),))] == [

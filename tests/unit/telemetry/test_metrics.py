@@ -44,6 +44,9 @@ def test_requests_are_counted_by_result() -> None:
     requests.seconds.observe(0.25)
     requests.error_seconds.observe(2)
     labels = {"listener": "orders", "upstream": "db", "kind": "transaction"}
+    assert sample(metrics, "requests_total", **labels, result="refused") is None
+    requests.refused += 2
+    assert sample(metrics, "requests_total", **labels, result="refused") == 2
     assert sample(metrics, "requests_total", **labels, result="ok") == 3
     assert sample(metrics, "requests_total", **labels, result="error") == 1
     assert sample(metrics, "request_duration_seconds_sum", **labels, result="ok") == 0.25

@@ -44,9 +44,10 @@ class Entry(Taker):
         pieces: of the reply, as far as it has come and has not been passed on.
         done: it is whole.
         failed: it is an error.
+        denied: it is what the listener's policy says.
     """
 
-    __slots__ = ("client", "done", "failed", "kind", "mute", "pieces", "since")
+    __slots__ = ("client", "denied", "done", "failed", "kind", "mute", "pieces", "since")
 
     def __init__(self, client: Ordered, kind: int) -> None:
         self.client = client
@@ -56,6 +57,7 @@ class Entry(Taker):
         self.pieces: list[bytes] = []
         self.done = False
         self.failed = False
+        self.denied = False
 
     def finish(self) -> None:
         """The reply is whole."""

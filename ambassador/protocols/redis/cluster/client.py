@@ -24,8 +24,8 @@ from ambassador.protocols.redis.lanes import PLAIN
 from ambassador.protocols.redis.line import PrivateLine
 from ambassador.protocols.redis.rules import Rules
 from ambassador.protocols.redis.shared import SharedLine
-from ambassador.protocols.redis.state import Pin
-from ambassador.wire.redis.commands import Code, Kind
+from ambassador.protocols.redis.state import Pin, Silence
+from ambassador.wire.redis.commands import Code, Kind, kind_of
 from ambassador.wire.redis.keys import slot
 from ambassador.wire.redis.login import Pairs
 from ambassador.wire.redis.messages import Protocol, error, parse_inline, request
@@ -93,7 +93,7 @@ class ClusterClient(Ordered):
     def _pass_now(self, words: list[bytes], data: bytes) -> bool:
         """Ask what can be asked at once."""
         state = self.state
-        if self.principal is None or self.skipping or state.lost:
+        if self.principal is None or state.silence is Silence.NEXT or state.lost:
             return False
         name = words[0].upper()
         code = self.rules.classes.get(name, Code.UNKNOWN)
@@ -102,11 +102,10 @@ class ClusterClient(Ordered):
         if self.pin is not None and state.confined:
             return False
         if code == Code.JUDGED and self.owed == len(self.queue):
-            refusal = self.rules.judge(words)
+            refusal, code = self.rules.judge(words), self.rules.code_of(name)
             if refusal is not None:
-                self.say(Kind.OTHER, error(refusal))
+                self.say(kind_of(code), error(refusal), denied=True)
                 return True
-            code = self.rules.code_of(name)
         if code >= PLAIN:
             return code == Code.MULTI and len(words) == 1 and self.pin is None and self._begin()
         return name != serve.SCAN and self._pass_plain(name, code, words, data)

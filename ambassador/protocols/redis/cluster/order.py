@@ -73,9 +73,10 @@ class Ordered(Conversation):
         self.queue.append(entry)
         self.owed += 1
 
-    def say(self, kind: int, words: bytes) -> None:
-        """Answer the client ourselves, behind all that it is owed."""
+    def say(self, kind: int, words: bytes, *, denied: bool = False) -> None:
+        """Answer the client ourselves, behind all that it is owed; `denied`: with what the listener's policy says."""
         said = Said(self, kind, words)
+        said.denied = denied
         self.enqueue(said)
         self.arrived(said)
 
@@ -96,7 +97,9 @@ class Ordered(Conversation):
         while queue and queue[0].done:
             entry = queue.popleft()
             counts = self.metrics[entry.kind]
-            if entry.failed:
+            if entry.denied:
+                counts.refused += 1
+            elif entry.failed:
                 counts.error += 1
                 counts.error_seconds.observe(now - entry.since)
             else:

@@ -40,15 +40,13 @@ async def serve(client: ClusterClient, words: Words) -> None:
     """A job: answer a request, or have it answered."""
     await client.settled()
     client.free_pin()
-    skipped = client.skipping
-    try:
-        await _serve(client, words)
-    except ClientError as failure:
-        transactions.refuse(client, failure.public)
-    except (UpstreamError, CredentialError) as trouble:
-        client.reply(words_for(trouble))
-    if skipped:
-        client.reply_again()
+    with clients.one_request(client):
+        try:
+            await _serve(client, words)
+        except ClientError as failure:
+            transactions.refuse(client, failure.public)
+        except (UpstreamError, CredentialError) as trouble:
+            client.reply(words_for(trouble))
 
 
 async def _serve(client: ClusterClient, words: Words) -> None:
@@ -67,7 +65,7 @@ async def _serve(client: ClusterClient, words: Words) -> None:
     code = client.rules.code_of(name)
     refusal = client.rules.judge(words) or await specials.renamed(client, code, words)
     if refusal is not None:
-        transactions.refuse(client, refusal)
+        transactions.refuse(client, refusal, kind=kind_of(code), denied=True)
     elif state.lost and specials.mourn(client, code):
         pass
     elif state.multi and code != Code.RESET:

@@ -146,7 +146,7 @@ class Topology:
         for line in lines:
             answer = await self._ask_on(line)
             if answer is not None:
-                return _read(answer, line.lease.connection.endpoint.address.host)
+                return read_layout(answer, line.lease.connection.endpoint.address.host)
         try:
             return await self._ask_at(await self._cluster.upstream.lease(login_to(2, 0)))
         except (UpstreamError, CredentialError):
@@ -183,10 +183,18 @@ class Topology:
             raise UpstreamError(Reason.CONNECT_TIMEOUT, f"{endpoint} does not answer CLUSTER SLOTS") from error
         finally:
             lease.release()
-        return _read(answer, endpoint.address.host)
+        return read_layout(answer, endpoint.address.host)
 
 
-def _read(answer: bytes, host: str | None) -> Layout:
+def read_layout(answer: bytes, host: str | None) -> Layout:
+    """What a node's answer to CLUSTER SLOTS says.
+
+    Args:
+        host: where it was asked, for what it says of itself.
+
+    Raises:
+        UpstreamError: it is no node of a cluster, or of one without slots.
+    """
     value, _ = decode(answer)
     if isinstance(value, Error):
         text = value.line.decode("utf-8", "replace")

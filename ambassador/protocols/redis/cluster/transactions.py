@@ -168,14 +168,14 @@ async def _end(client: ClusterClient, transaction: Transaction, code: int) -> No
     client.forward(code, request("EXEC" if code == Code.EXEC else "DISCARD"))
 
 
-def refuse(client: ClusterClient, text: str) -> None:
-    """Say no; a transaction is spoilt by it, as by any error of a server's own."""
+def refuse(client: ClusterClient, text: str, *, kind: int = Kind.OTHER, denied: bool = False) -> None:
+    """Say no; see `Seat.reply`. A transaction is spoilt by it, as by any error of a server's own."""
     if client.state.multi:
         if client.pin is not None and client.transaction is not None and client.transaction.bound:
             refuse_there(client)
         elif client.transaction is not None:
             client.transaction.spoilt = True
-    client.reply(error(text), kind=Kind.OTHER)
+    client.reply(error(text), kind=kind, denied=denied)
 
 
 def refuse_there(client: ClusterClient) -> None:

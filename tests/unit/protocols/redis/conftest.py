@@ -135,6 +135,11 @@ class Guest:
             return await asyncio.shield(self.ended)
 
     @property
+    def refused(self) -> dict[str, int]:
+        """How much the listener's policy has refused, by kind."""
+        return {kind.name: one.refused for kind, one in zip(Kind, self.metrics, strict=True) if one.refused}
+
+    @property
     def counts(self) -> dict[str, tuple[int, int]]:
         """What was counted: good and bad replies, by kind."""
         pairs = zip(Kind, self.metrics, strict=True)

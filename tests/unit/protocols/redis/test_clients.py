@@ -80,6 +80,38 @@ async def test_the_reply_to_one_request_is_skipped(either: Table, skipped: str) 
     assert await guest.hear() == PONG
 
 
+@pytest.mark.parametrize(
+    ("words", "heard"),
+    [
+        (("SKIP", "SKIP", "PING", "ECHO"), b"$1\r\na\r\n"),
+        (("SKIP", "ON", "PING"), OK + PONG),
+        (("SKIP", "OFF", "PING", "ON", "ECHO"), OK + b"$1\r\na\r\n"),
+        (("OFF", "SKIP", "PING", "PING", "ON"), OK),
+        (("SKIP", "SUBSCRIBE", "PING"), b"*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n*2\r\n$4\r\npong\r\n$0\r\n\r\n"),
+        (("SKIP", "RESET", "PING"), PONG),
+        (("OFF", "RESET", "PING"), b"+RESET\r\n" + PONG),
+    ],
+    ids=lambda value: "-".join(value).lower() if isinstance(value, tuple) else "",
+)
+async def test_what_is_said_of_replies_adds_up_as_at_a_server(
+    real: Table, words: tuple[str, ...], heard: bytes
+) -> None:
+    whole = {"PING": "PING", "ECHO": "ECHO a", "SUBSCRIBE": "SUBSCRIBE a", "RESET": "RESET"}
+    guest = await real.guest()
+    guest.say(*(whole.get(word, f"CLIENT REPLY {word}") for word in words))
+    found = b""
+    while len(found) < len(heard):
+        found += await guest.hear()
+    assert found == heard
+    assert await guest.ask("RESET") == b"+RESET\r\n", "nothing came behind it"
+
+
+async def test_an_error_is_no_confirmation_for_whoever_wants_no_replies(guest: Guest, fake: FakeRedis) -> None:
+    fake.on("SUBSCRIBE", raw=b"-NOPERM no\r\n")
+    guest.say("CLIENT REPLY OFF", "SUBSCRIBE a", "CLIENT REPLY ON")
+    assert await guest.hear() == OK
+
+
 async def test_words_about_replies_that_make_no_sense_are_refused(guest: Guest) -> None:
     assert await guest.ask("CLIENT REPLY ON", "CLIENT REPLY MAYBE") == OK + b"-ERR syntax error\r\n"
     guest.say("CLIENT REPLY OFF", "RESET")

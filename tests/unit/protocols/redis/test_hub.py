@@ -11,8 +11,8 @@ import pytest
 from ambassador.config.address import Address
 from ambassador.errors import Reason, UpstreamError
 from ambassador.protocols.redis import hub as hub_module
-from ambassador.protocols.redis.hub import Hub, Hubs
-from ambassador.protocols.redis.line import LOGGED_OUT, ServerLine
+from ambassador.protocols.redis.hub import Hub
+from ambassador.protocols.redis.line import LOGGED_OUT, UNFOLLOWED, ServerLine
 from ambassador.protocols.redis.state import Pin
 from ambassador.telemetry import logs
 from ambassador.upstreams.endpoint import Endpoint
@@ -93,6 +93,15 @@ async def test_the_table_of_commands_is_asked_for_once(table: Table, fake: FakeR
     await table.hub.shared((3, 0))
     assert fake.asked("COMMAND") == 1
     assert table.hub.commands is BUILT_IN, "the fake does not tell"
+
+
+async def test_a_server_that_is_not_what_it_is_taken_for_is_said_once(
+    table: Table, fake: FakeRedis, told: Callable[[], str]
+) -> None:
+    fake.mode = b"cluster"
+    for way in ((2, 0), (3, 0)):
+        await table.hub.shared(way)
+    assert told().count("set redis: {cluster: true}") == 1
 
 
 async def test_of_many_who_come_at_once_one_learns_the_commands_for_all(table: Table, fake: FakeRedis) -> None:
@@ -324,7 +333,7 @@ async def test_a_server_that_breaks_the_protocol_is_left_and_told_of(
 ) -> None:
     fake.on("GET", raw=b"?what\r\n")
     guest = await table.guest()
-    assert (await guest.ask("GET a")).startswith(b"-ERR the connection to the upstream server was lost")
+    assert (await guest.ask("GET a")) == UNFOLLOWED
     assert "upstream connection failed" in told()
     assert "a value of an unknown type" in told()
 
@@ -338,33 +347,6 @@ def test_a_hub_needs_an_upstream_of_its_protocol() -> None:
 
     with pytest.raises(TypeError, match="redis upstream"):
         Hub(Upstream())  # type: ignore[arg-type]  # that is the point
-
-
-# ---- hubs
-
-
-async def test_each_upstream_has_one_hub(make_table: MakeTable) -> None:
-    one, two = make_table(), make_table()
-    hubs = Hubs()
-    try:
-        assert hubs.of(one.upstream) is hubs.of(one.upstream)
-        assert hubs.of(two.upstream).upstream is two.upstream
-    finally:
-        await hubs.close()
-        await asyncio.sleep(0.01)
-
-
-async def test_the_hub_of_an_upstream_that_was_replaced_is_closed_when_nobody_needs_it(make_table: MakeTable) -> None:
-    before, after = make_table(), make_table()
-    hubs = Hubs()
-    old = hubs.of(before.upstream)
-    line = await old.shared((2, 0))
-    new = hubs.of(after.upstream)
-    await until("the old one to be closed", lambda: old.closed and line.gone)
-    assert (old.closed, new.closed) == (True, False)
-    await hubs.close()
-    assert (old.closed, new.closed) == (True, True)
-    await until("it to be over", lambda: not len(old.tasks) and not len(new.tasks))
 
 
 def test_a_line_is_one_of_two_kinds() -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from typing import Any
 from unittest import mock
 
 import pytest
 
+from ambassador.config.address import Address
 from ambassador.errors import Reason, UpstreamError
 from ambassador.protocols.redis import login as login_module
-from ambassador.protocols.redis.login import NAME, ServerFacts, login_to
+from ambassador.protocols.redis.login import NAME, ServerFacts, login_to, warn_of
+from ambassador.protocols.redis.options import RedisUpstreamOptions
 from ambassador.upstreams.balance import ReadFrom
 from ambassador.upstreams.endpoint import Endpoint, Role
 from ambassador.upstreams.upstream import Attempt
@@ -17,6 +21,8 @@ from ambassador.wire.redis.commands import BUILT_IN, Code, classify
 from ambassador.wire.redis.messages import Encodable, Protocol, array, bulk, encode, integer
 from tests.support.fake_redis import FakeRedis
 from tests.unit.protocols.redis.conftest import PATIENCE, MakeTable, Table
+
+Logged = Callable[[], list[dict[str, Any]]]
 
 
 async def learned(table: Table, protocol: Protocol = 2, database: int = 0, *, learn: bool = False) -> ServerFacts:
@@ -240,3 +246,26 @@ async def test_a_server_without_hello_is_asked_for_its_role_where_that_matters(
 async def test_a_server_that_may_not_tell_its_role_is_not_the_one(make_table: MakeTable, fake: FakeRedis) -> None:
     fake.old().on("ROLE", raw=b"-NOPERM no\r\n")
     assert (await refused(make_table(read_from="replica"))).reason is Reason.WRONG_ROLE
+
+
+# ---- what it is not
+
+
+@pytest.mark.parametrize(
+    ("mode", "cluster", "words"),
+    [
+        (b"standalone", False, ""),
+        (b"cluster", False, "set redis: {cluster: true}"),
+        (b"cluster", True, ""),
+        (b"sentinel", False, "name it under discovery: sentinel"),
+        (None, False, ""),
+    ],
+)
+def test_a_server_that_is_another_than_it_is_taken_for_is_warned_of(
+    logged: Logged, mode: bytes | None, cluster: bool, words: str
+) -> None:
+    facts = ServerFacts(None if mode is None else ((b"mode", mode),), None)
+    warn_of(facts, Endpoint(Address.parse("db:6379")), RedisUpstreamOptions(cluster=cluster))
+    lines = logged()
+    assert len(lines) == bool(words)
+    assert all(line["endpoint"] == "db:6379" and words in line["error"] for line in lines)

@@ -45,6 +45,7 @@ def test_durations_are_written_as_everywhere() -> None:
         {"wait": "-1s"},
         {"probe": 0},
         {"retry_reads": "maybe"},
+        {"retry_reads": True, "mode": "dedicated"},
         {"databse": 1},
         {"cluster": True, "mode": "dedicated"},
         {"cluster": True, "database": 1},

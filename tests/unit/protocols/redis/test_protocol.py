@@ -13,7 +13,7 @@ from ambassador.errors import AmbassadorError, ClientError, Overloaded, Reason, 
 from ambassador.net.relay import End
 from ambassador.protocols.base import Hello, Link
 from ambassador.protocols.redis.client import Conversation
-from ambassador.protocols.redis.hub import Hubs
+from ambassador.protocols.redis.hubs import Hubs
 from ambassador.protocols.redis.options import RedisListenerOptions
 from ambassador.protocols.redis.protocol import Redis
 from ambassador.upstreams.pool import ServerConnection
@@ -123,6 +123,17 @@ async def test_a_credential_is_tried_with_a_real_login(
     assert await table.upstream.trial(credential, Redis.try_login) is result
     if result is TrialResult.ACCEPTED:
         assert fake.asked("SELECT", "3") == len(options)
+
+
+async def test_where_a_cluster_is_meant_a_trial_asks_for_its_slots(make_table: MakeTable, fake: FakeRedis) -> None:
+    fake.on("CLUSTER", raw=b"-ERR This instance has cluster support disabled\r\n")
+    table = make_table(cluster=True)
+    with pytest.raises(UpstreamError, match="does not tell the slots of a cluster: ERR This instance has") as caught:
+        await table.upstream.lease(Redis.try_login)
+    assert caught.value.reason is Reason.UPSTREAM_UNSUPPORTED
+    fake.on("CLUSTER", raw=b"*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n$9\r\n127.0.0.1\r\n:7000\r\n")
+    (await table.upstream.lease(Redis.try_login)).release()
+    assert fake.asked("CLUSTER", "SLOTS") == 2
 
 
 @pytest.mark.parametrize("reason", [Reason.CLIENT_CLOSED, Reason.DRAINED, Reason.CUT])

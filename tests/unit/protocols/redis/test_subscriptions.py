@@ -119,6 +119,7 @@ async def test_a_client_without_replies_still_hears_messages(table: Table, fake:
     guest = await table.guest()
     guest.say("HELLO 3", "CLIENT REPLY OFF", "SUBSCRIBE a", "GET x")
     await guest.hear()
+    assert await guest.hear() == said(b">", "subscribe", "a", 1)
     await until("it to listen", lambda: guest.talk.state.listening and guest.talk.owed == 0)
     fake.publish(b"a", b"m")
     assert await guest.hear() == message(b">", "a", "m")
