@@ -213,7 +213,7 @@ class Conversation(Seat, Link):
             return
         if self.state.raw:
             specials.say_raw(self, request, line=code == Code.INLINE)
-        elif not self.forward_now(code, request):
+        elif not (specials.judge_now(self, request) if code == Code.JUDGED else self.forward_now(code, request)):
             self.halt(partial(specials.serve, self, code, request))
 
     def large(self, code: int) -> None:

@@ -231,6 +231,10 @@ class Seat(Asking):
         """
         if code >= PLAIN:
             await self.take_pin(FORWARDED.get(code, Pin.UNKNOWN))
+        self.ask_here(code, data)
+
+    def ask_here(self, code: int, data: bytes) -> None:
+        """Send a request on where the client is now."""
         if self.pin is not None:
             self.forward(code, data)
         elif self.line is not None:

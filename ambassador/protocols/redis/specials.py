@@ -56,6 +56,20 @@ Words = list[bytes]
 Serve = Callable[["Conversation", int, Words], Awaitable[None]]
 
 
+def judge_now(client: Conversation, data: bytes) -> bool:
+    """Ask at once what the policy lets through after a look at its words, unless there is more to be seen to. Replies
+    are in order all the same: it goes where the client's plain requests go."""
+    line, state = client.line, client.state
+    if line is None or not line.open or state.lost or state.confined or not client.walk.classes:
+        return False
+    words = parse_request(data)
+    code = client.rules.code_of(words[0].upper())
+    if code >= PLAIN or hides(words) or client.rules.judge(words) is not None:
+        return False
+    client.ask_here(code, data)
+    return True
+
+
 async def serve(client: Conversation, code: int, data: bytes) -> None:
     """A job: answer a request, or have it answered."""
     await client.settled()

@@ -350,6 +350,26 @@ async def test_what_the_rules_forbid_never_reaches_the_server(either: Table, fak
     assert [words[0] for words in fake.heard if words[0] in {b"SET", b"INCR", b"GET"}] == [b"SET", b"GET"]
 
 
+async def test_what_the_rules_let_through_after_a_look_waits_for_nothing(either: Table, fake: FakeRedis) -> None:
+    either.allow(keys=["mine:"], allow=["@all"])
+    guest = await either.guest()
+    await guest.ask("GET mine:a")
+    fake.on("INCR", act="wait", times=1)
+    guest.say("INCR mine:a", "INCR mine:a", "GET other", "INCR mine:a", "CONFIG GET requirepass", "ECHO x")
+    await until("two to be owed", lambda: guest.talk.owed == 2)  # behind a refusal nothing is asked before its turn
+    fake.release()
+    assert [await guest.hear() for _ in range(4)] == [
+        b":1\r\n",
+        b":2\r\n",
+        b"-NOPERM No permissions to access a key\r\n",
+        b":3\r\n",
+    ]
+    assert b"requirepass" in await guest.hear()
+    assert await guest.hear() == b"$1\r\nx\r\n"
+    assert guest.counts["WRITE"] == (3, 0)
+    assert guest.refused == {"READ": 1}
+
+
 @pytest.mark.parametrize("words", ["BLPOP other 0.01", "WATCH other", "WATCH mine:a other"])
 async def test_rules_about_keys_hold_for_whoever_has_a_connection_of_its_own_at_once(
     either: Table, fake: FakeRedis, words: str
