@@ -19,7 +19,7 @@ from ambassador.errors import AmbassadorError, ClientError, Reason
 from ambassador.net.relay import End
 from ambassador.net.stream import Peer, Stream
 from ambassador.net.tls import ServerContexts
-from ambassador.telemetry.metrics import RequestMetrics
+from ambassador.telemetry.requests import RequestMetrics
 from ambassador.upstreams.pool import ServerConnection
 from ambassador.upstreams.target import Target
 from ambassador.upstreams.upstream import Attempt

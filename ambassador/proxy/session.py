@@ -22,7 +22,8 @@ from ambassador.protocols.base import Downstream, Hello, Link, Protocol
 from ambassador.proxy import limits, proxied
 from ambassador.proxy.routes import Routes
 from ambassador.telemetry import logs
-from ambassador.telemetry.metrics import ListenerMetrics, RequestMetrics
+from ambassador.telemetry.metrics import ListenerMetrics
+from ambassador.telemetry.requests import RequestMetrics
 from ambassador.upstreams.ledger import How
 from ambassador.upstreams.pool import ServerConnection
 from ambassador.upstreams.target import Target

@@ -26,7 +26,8 @@ from ambassador.telemetry.histogram import Histogram
 from ambassador.telemetry.logs import dropped
 
 if TYPE_CHECKING:
-    from ambassador.telemetry.metrics import Metrics, RequestMetrics
+    from ambassador.telemetry.metrics import Metrics
+    from ambassador.telemetry.requests import RequestMetrics
 
 PREFIX = "ambassador_"
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from ambassador.telemetry.children import Children
 from ambassador.telemetry.exposition import expose
 from ambassador.telemetry.histogram import FAST, LIVES, Histogram
+from ambassador.telemetry.requests import RequestMetrics
 
 __all__ = [
     "CredentialMetrics",
@@ -22,7 +23,6 @@ __all__ = [
     "Histogram",
     "ListenerMetrics",
     "Metrics",
-    "RequestMetrics",
     "UpstreamMetrics",
     "VaultMetrics",
 ]
@@ -53,27 +53,6 @@ class ListenerMetrics:
     @property
     def idle(self) -> bool:
         return self.active <= 0
-
-
-class RequestMetrics:
-    """Units of work of one kind (a transaction, a command, an HTTP method) from one listener to one upstream.
-
-    `seconds` holds the durations of those that went well, `error_seconds` of the others. `refused` are those that the
-    listener's policy did not let through; they take no time.
-    """
-
-    __slots__ = ("error", "error_seconds", "ok", "refused", "seconds")
-
-    def __init__(self) -> None:
-        self.ok = 0
-        self.error = 0
-        self.refused = 0
-        self.seconds = Histogram(FAST)
-        self.error_seconds = Histogram(FAST)
-
-    @property
-    def idle(self) -> bool:
-        return True
 
 
 class EndpointMetrics:

@@ -14,7 +14,7 @@ from unittest import mock
 
 from ambassador.net.taker import Giving
 from ambassador.protocols.redis import lanes, owing
-from ambassador.telemetry.metrics import RequestMetrics
+from ambassador.telemetry.requests import RequestMetrics
 from ambassador.wire.redis.replies import Replies
 from ambassador.wire.redis.requests import Requests
 from tests.support.resp import request

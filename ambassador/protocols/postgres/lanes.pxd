@@ -2,6 +2,7 @@ cimport cython
 
 from ambassador.net.lane cimport Lane
 from ambassador.telemetry.histogram cimport Histogram
+from ambassador.telemetry.requests cimport RequestMetrics
 from ambassador.wire.scan cimport PostgresWalk
 
 
@@ -14,7 +15,7 @@ cdef class Questions(Lane):
 cdef class Answers(Lane):
     cdef PostgresWalk _tracker
     cdef Questions _questions
-    cdef object _requests
+    cdef RequestMetrics _requests
     cdef Histogram _good, _bad
     cdef unsigned long long _seen, _errors
     cdef public object leaving
@@ -23,6 +24,7 @@ cdef class Answers(Lane):
     @cython.locals(
         tracker=PostgresWalk,
         questions=Questions,
+        requests=RequestMetrics,
         count="unsigned long long",
         failed="unsigned long long",
         now=double,

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from ambassador.kit.clock import ticks
 from ambassador.net.lane import Lane
 from ambassador.net.taker import Taker
-from ambassador.telemetry.metrics import RequestMetrics
+from ambassador.telemetry.requests import RequestMetrics
 from ambassador.wire.postgres.tracker import Tracker
 
 

@@ -14,7 +14,7 @@ from ambassador.net.stream import Stream
 from ambassador.protocols.base import Link
 from ambassador.protocols.postgres.answers import ending, refusal
 from ambassador.protocols.postgres.lanes import Answers, Questions
-from ambassador.telemetry.metrics import RequestMetrics
+from ambassador.telemetry.requests import RequestMetrics
 from ambassador.wire.postgres.messages import TERMINATE
 from ambassador.wire.postgres.tracker import Tracker
 

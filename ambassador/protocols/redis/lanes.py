@@ -15,7 +15,7 @@ from ambassador.protocols.redis.owing import Creditor, Line
 from ambassador.wire.redis.requests import BOUNDARY, INSIDE, SPECIAL, Requests
 
 if TYPE_CHECKING:
-    from ambassador.telemetry.metrics import RequestMetrics
+    from ambassador.telemetry.requests import RequestMetrics
 
 PLAIN = 16
 """Codes below it are of plain requests."""

@@ -2,6 +2,7 @@ cimport cython
 
 from ambassador.net.taker cimport Taker
 from ambassador.telemetry.histogram cimport Histogram
+from ambassador.telemetry.requests cimport RequestMetrics
 from ambassador.wire.redis.replies cimport Replies
 from ambassador.wire.redis.requests cimport Requests
 
@@ -49,9 +50,9 @@ cdef class Line(Taker):
     cdef _deliver(self, Run run, bytes chunk, Py_ssize_t start, Py_ssize_t stop)
     cdef _give(self, Run run, bytes data)
     cdef _told(self, Run run, bytes chunk, Py_ssize_t start, Py_ssize_t end)
-    @cython.locals(client=Creditor, kind=int, at=Py_ssize_t)
+    @cython.locals(client=Creditor, metrics=RequestMetrics, kind=int, at=Py_ssize_t)
     cdef _answered(self, Run run, Py_ssize_t done, double now)
-    @cython.locals(client=Creditor, kind=int, histogram=Histogram)
+    @cython.locals(client=Creditor, metrics=RequestMetrics, each=RequestMetrics, kind=int, histogram=Histogram)
     cdef _finish(self, Run run, double now)
     @cython.locals(before=Py_ssize_t)
     cdef _keep(self, Run run, bytes chunk, Py_ssize_t start)

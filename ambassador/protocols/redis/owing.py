@@ -19,7 +19,7 @@ from ambassador.wire.redis.requests import Requests
 
 if TYPE_CHECKING:
     from ambassador.protocols.redis.note import Note
-    from ambassador.telemetry.metrics import RequestMetrics
+    from ambassador.telemetry.requests import RequestMetrics
 
 FAILED = 255
 
@@ -278,7 +278,8 @@ class Line(Taker):
                     at = run.total - run.count - 1
                     kind = run.kinds[at]
                     run.kinds[at] = FAILED
-                client.metrics[kind].error += 1
+                metrics = client.metrics[kind]
+                metrics.error += 1
         if run.count == 0 and not self.gone:
             self.first = run.after
             if run.after is None:
@@ -297,7 +298,8 @@ class Line(Taker):
             else:
                 for kind in run.kinds:
                     if kind != FAILED:
-                        client.metrics[kind].ok += 1
+                        each = client.metrics[kind]
+                        each.ok += 1
             histogram = metrics.error_seconds if run.errors else metrics.seconds
             histogram.observe(now - run.since)
         if run.note is not None:

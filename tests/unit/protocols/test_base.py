@@ -13,7 +13,7 @@ from ambassador.net.relay import End, Relay
 from ambassador.net.stream import Stream
 from ambassador.protocols.base import Attach, Downstream, Hello, Link, Protocol, identify
 from ambassador.protocols.tcp import TcpListenerOptions
-from ambassador.telemetry.metrics import RequestMetrics
+from ambassador.telemetry.requests import RequestMetrics
 from ambassador.upstreams.target import Target
 from ambassador.upstreams.upstream import Attempt
 from tests.support.streams import stream_pair

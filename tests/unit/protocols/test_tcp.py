@@ -15,7 +15,7 @@ from ambassador.net.relay import End
 from ambassador.net.stream import Stream
 from ambassador.protocols.base import Downstream, Hello
 from ambassador.protocols.tcp import Tcp, TcpLink, TcpListenerOptions
-from ambassador.telemetry.metrics import RequestMetrics
+from ambassador.telemetry.requests import RequestMetrics
 from ambassador.upstreams.target import Target
 from ambassador.upstreams.upstream import Attempt, Lease
 from tests.support.streams import stream_pair

@@ -20,7 +20,8 @@ from ambassador.net.tls import ClientContexts, ServerContexts
 from ambassador.protocols.base import Downstream
 from ambassador.protocols.postgres.login import ALPN
 from ambassador.protocols.postgres.options import PostgresUpstreamOptions
-from ambassador.telemetry.metrics import Metrics, RequestMetrics
+from ambassador.telemetry.metrics import Metrics
+from ambassador.telemetry.requests import RequestMetrics
 from ambassador.upstreams.endpoint import Endpoint
 from ambassador.upstreams.upstream import Upstream
 from tests.support.certificates import Authority

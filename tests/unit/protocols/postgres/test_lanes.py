@@ -8,7 +8,7 @@ from ambassador.errors import ClientError, UpstreamError
 from ambassador.net.taker import Giving
 from ambassador.protocols.postgres import lanes
 from ambassador.protocols.postgres.lanes import Answers, Questions
-from ambassador.telemetry.metrics import RequestMetrics
+from ambassador.telemetry.requests import RequestMetrics
 from ambassador.wire.postgres.messages import TERMINATE, ready_for_query
 from ambassador.wire.postgres.tracker import Tracker
 from tests.support.shorthand import from_client, from_server

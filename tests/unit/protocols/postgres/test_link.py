@@ -12,7 +12,7 @@ from ambassador.errors import Reason
 from ambassador.net.relay import End
 from ambassador.net.stream import Stream
 from ambassador.protocols.postgres.link import PostgresLink
-from ambassador.telemetry.metrics import RequestMetrics
+from ambassador.telemetry.requests import RequestMetrics
 from ambassador.wire.postgres.messages import (
     TERMINATE,
     ErrorFields,

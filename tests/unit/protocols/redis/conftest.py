@@ -24,7 +24,8 @@ from ambassador.protocols.redis.client import Conversation
 from ambassador.protocols.redis.hub import Hub
 from ambassador.protocols.redis.options import RedisListenerOptions, RedisUpstreamOptions
 from ambassador.protocols.redis.rules import Rules
-from ambassador.telemetry.metrics import Metrics, RequestMetrics
+from ambassador.telemetry.metrics import Metrics
+from ambassador.telemetry.requests import RequestMetrics
 from ambassador.upstreams.endpoint import Endpoint
 from ambassador.upstreams.pool import State
 from ambassador.upstreams.upstream import Upstream

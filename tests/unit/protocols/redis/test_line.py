@@ -17,7 +17,7 @@ from ambassador.protocols.redis.line import (
     words_for,
 )
 from ambassador.protocols.redis.owing import FAILED, Creditor, Run
-from ambassador.telemetry.metrics import RequestMetrics
+from ambassador.telemetry.requests import RequestMetrics
 from tests.support.fake_redis import FakeRedis
 from tests.unit.protocols.redis.conftest import MakeTable, Table, until
 
