@@ -6,11 +6,14 @@ the client sees its connection close, as it would from a server that crashed.
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
+from typing import Final
 
 from ambassador.errors import AmbassadorError, Reason
 from ambassador.net.relay import End, Relay, Who
 from ambassador.net.stream import Stream
+from ambassador.net.taker import Giving
 from ambassador.protocols.base import Link
 from ambassador.protocols.postgres.answers import ending, refusal
 from ambassador.protocols.postgres.lanes import Answers, Questions
@@ -18,20 +21,25 @@ from ambassador.telemetry.requests import RequestMetrics
 from ambassador.wire.postgres.messages import TERMINATE
 from ambassador.wire.postgres.tracker import Tracker
 
+REST: Final = 0.05
+"""Seconds between a client's last answer and its farewell. libpq takes an error that it reads together with the
+ReadyForQuery before it for a notice, and then only finds the connection gone."""
+
 
 class PostgresLink(Relay, Link):
     """One client joined to one server connection."""
 
-    __slots__ = ("_answers", "_left", "_tracker")
+    __slots__ = ("_answers", "_left", "_questions", "_resting", "_tracker")
 
     # Every message says its own length, and a session that ends without Terminate is over all the same.
     truncation_resets = False
 
     def __init__(self, downstream: Stream, upstream: Stream, requests: RequestMetrics) -> None:
         self._tracker = tracker = Tracker()
-        questions = Questions(upstream.outlet, tracker)
-        self._answers = Answers(downstream.outlet, tracker, questions, requests)
-        super().__init__(downstream, upstream, questions, self._answers)
+        self._questions = Questions(upstream.outlet, tracker)
+        self._answers = Answers(downstream.outlet, tracker, self._questions, requests)
+        super().__init__(downstream, upstream, self._questions, self._answers)
+        self._resting: asyncio.TimerHandle | None = None
         self._left = False  # the client has ended its side
 
     @property
@@ -60,9 +68,16 @@ class PostgresLink(Relay, Link):
         return True
 
     def leave(self, reason: Reason) -> None:
-        self._answers.leaving = partial(self.expel, reason)
+        self._answers.leaving = partial(self._rest, reason)
         if self._tracker.clean:
-            self.expel(reason)
+            self._rest(reason)
+
+    def _rest(self, reason: Reason) -> None:
+        """Leave in a moment, or when the client speaks again: that is not passed on, and answered by the farewell."""
+        self._answers.leaving = None
+        if self._resting is None:
+            self._questions.to = Giving(lambda _: self.expel(reason))
+            self._resting = asyncio.get_running_loop().call_later(REST, self.expel, reason)
 
     def expel(self, reason: Reason) -> None:
         self._tell(ending(reason))
@@ -76,6 +91,9 @@ class PostgresLink(Relay, Link):
             self._tell(refusal(error))
             self._say_goodbye()
             return End(error.reason, str(error), "self")
+        finally:
+            if self._resting is not None:
+                self._resting.cancel()
 
     def _tell(self, words: bytes) -> None:
         if words and self._tracker.server_aligned:

@@ -11,6 +11,7 @@ import pytest
 from ambassador.errors import Reason
 from ambassador.net.relay import End
 from ambassador.net.stream import Stream
+from ambassador.protocols.postgres import link as link_module
 from ambassador.protocols.postgres.link import PostgresLink
 from ambassador.telemetry.requests import RequestMetrics
 from ambassador.wire.postgres.messages import (
@@ -181,6 +182,28 @@ async def test_one_with_more_in_its_pipeline_leaves_when_all_is_answered(joined:
     assert not joined.running.done()
     joined.server.write(from_server("C ZI"))
     assert (await joined.end()).reason is Reason.SESSION_TIMEOUT
+
+
+async def test_the_farewell_does_not_come_in_one_piece_with_the_last_answer(joined: Joined) -> None:
+    await joined.say(from_client("Q"))
+    joined.link.leave(Reason.DRAINED)
+    await joined.answer(from_server("C ZI"))
+    assert not joined.running.done()
+    assert (await joined.end()).reason is Reason.DRAINED
+    assert (await joined.last_words()).code == "57P01"
+    assert await joined.goodbye() == TERMINATE
+
+
+async def test_who_speaks_meanwhile_is_answered_by_the_farewell_and_the_server_hears_nothing_of_it(
+    joined: Joined, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link_module, "REST", 60.0)
+    joined.link.leave(Reason.CREDENTIAL_ENDED)
+    joined.link.leave(Reason.DRAINED)  # it leaves already
+    joined.client.write(from_client("Q"))
+    assert (await joined.end()).reason is Reason.CREDENTIAL_ENDED
+    assert (await joined.last_words()).code == "57P01"
+    assert await joined.goodbye() == TERMINATE
 
 
 async def test_one_told_to_leave_before_it_runs_leaves_as_soon_as_it_does() -> None:
