@@ -16,6 +16,7 @@ from ambassador.config.model import Model
 from ambassador.config.tls import ServerCheck
 from ambassador.config.types import Timeout
 
+_ROLE = re.compile(r"\w([\w.@-]*\w)?", re.ASCII)
 _PATH = re.compile(r"[A-Za-z0-9_.@+-]+(?:/[A-Za-z0-9_.@+-]+)*\Z", re.ASCII)
 
 
@@ -49,7 +50,17 @@ def vault_path(value: str) -> str:
 
 
 VaultUrl = Annotated[str, AfterValidator(_url), Shown()]
+
+
+def vault_role(value: str) -> str:
+    """The last part of a path: no role's name has a slash, or begins or ends with a dot."""
+    if not _ROLE.fullmatch(value):
+        raise ValueError("roles of a Vault are made of letters, digits and _, with . @ - between; a path goes to mount")
+    return value
+
+
 VaultPath = Annotated[str, AfterValidator(vault_path), Shown()]
+VaultRole = Annotated[str, AfterValidator(vault_role), Shown()]
 
 
 class VaultTls(ServerCheck):

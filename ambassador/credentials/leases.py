@@ -46,6 +46,7 @@ class Held:
     source: Source
     stage: Stage = Stage.CURRENT
     lost: bool = False
+    taken: bool = False  # a server has refused what came with it: somebody may have revoked it already
     settled_at: float = float("-inf")
     bounded_at: float | None = None  # since when its parent is known to end before it
 
@@ -99,6 +100,9 @@ class Leases:
         held = self._current.pop(name, None)
         if held is None:
             return
+        if soon and not held.lost:
+            held.taken = True
+            self._metrics(name).leases["lost"] += 1
         if held.lost or soon:
             left = min(SOON, life.margin(held.lease.term.duration))
             held.lease = replace(held.lease, term=Term(self._clock.now(), left, renewable=False))
@@ -206,7 +210,8 @@ class Leases:
             _LOG.warning("lease not revoked", credential=held.name, version=held.version, error=str(error))
             return False
         held.stage = Stage.REVOKED if revoked else Stage.LAPSED
-        if revoked:
+        if revoked and not held.taken:
             self._metrics(held.name).leases["revoked"] += 1
+        if revoked:
             _LOG.info("lease revoked", credential=held.name, version=held.version)
         return True

@@ -98,13 +98,15 @@ class Pem:
     ca: bytes | None = None
 
 
-def examine(pem: Pem) -> None:
-    """See whether a certificate is one, and its key belongs to it.
+def examine(pem: Pem) -> float:
+    """When a certificate ends (seconds since 1970 UTC) that is one, and that its key belongs to.
 
     Raises:
         ConfigError: not so, or one of the two is missing.
     """
-    _show(_plain_context(ssl.PROTOCOL_TLS_SERVER, "1.2", ()), pem.cert or b"", pem.key or b"", FROM_CREDENTIAL)
+    context = _plain_context(ssl.PROTOCOL_TLS_SERVER, "1.2", ())
+    _show(context, pem.cert or b"", pem.key or b"", FROM_CREDENTIAL)
+    return _expiry(context)
 
 
 class Contexts(ABC):

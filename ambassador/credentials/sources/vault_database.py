@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from typing import Annotated, Any, ClassVar, Final, Self
+from typing import Any, ClassVar, Final, Self
 
 from hvac.api.secrets_engines import Database
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
-from ambassador.config.marks import Shown
 from ambassador.config.model import Model
 from ambassador.config.types import VaultName
-from ambassador.config.vault import VaultPath
+from ambassador.config.vault import VaultPath, VaultRole
 from ambassador.credentials.credential import PASSWORD, USERNAME
 from ambassador.credentials.sources.base import Change, Fetched, Lease
 from ambassador.credentials.term import Term
@@ -31,10 +30,10 @@ class VaultDatabaseOptions(Model):
     vault: VaultName
     """The Vault, an entry of `vaults`."""
 
-    role: Annotated[str, Field(min_length=1), Shown()] | None = None
+    role: VaultRole | None = None
     """A role whose users are made on request, each with a lease. All connections share one."""
 
-    static_role: Annotated[str, Field(min_length=1), Shown()] | None = None
+    static_role: VaultRole | None = None
     """A role that stands for one user, whose password the Vault changes from time to time."""
 
     mount: VaultPath = "database"

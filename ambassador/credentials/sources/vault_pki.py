@@ -12,13 +12,15 @@ from pydantic import Field
 from ambassador.config.marks import Shown
 from ambassador.config.model import Model
 from ambassador.config.types import Timeout, VaultName
-from ambassador.config.vault import VaultPath
+from ambassador.config.vault import VaultPath, VaultRole
 from ambassador.credentials.credential import AUTHORITIES, CERTIFICATE, KEY
 from ambassador.credentials.sources.base import Fetched
 from ambassador.credentials.vault.answers import block, moment, text
 from ambassador.credentials.vault.failure import malformed
 from ambassador.credentials.vault.operation import Operation
 from ambassador.credentials.vault.source import VaultSource
+from ambassador.errors import ConfigError
+from ambassador.net.tls import Pem, examine
 
 NameOf = Annotated[str, Field(min_length=1, max_length=253), Shown()]
 
@@ -29,7 +31,7 @@ class VaultPkiOptions(Model):
     vault: VaultName
     """The Vault, an entry of `vaults`."""
 
-    role: NameOf
+    role: VaultRole
     """The role that says what may be issued."""
 
     common_name: NameOf
@@ -70,11 +72,15 @@ class VaultPki(VaultSource):
         not_after = moment(expiration)
         if certificate is None or key is None or not_after is None:
             raise malformed(self.vault.name, doing, "certificate, private_key and expiration")
+        try:
+            ends_at = examine(Pem(certificate.encode(), key.encode()))
+        except (ConfigError, UnicodeEncodeError):
+            raise malformed(self.vault.name, doing, "certificate with its private_key") from None
         chain = _chain(data)
         fields = {CERTIFICATE: "\n".join([certificate, *chain]), KEY: key}
         if (root := chain[-1] if chain else text(data, "issuing_ca")) is not None:
             fields[AUTHORITIES] = root
-        return Fetched({name: value.encode() for name, value in fields.items()}, not_after)
+        return Fetched({name: value.encode() for name, value in fields.items()}, min(not_after, ends_at))
 
     def describe(self) -> str:
         options = self.options

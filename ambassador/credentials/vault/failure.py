@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum, unique
@@ -14,7 +15,10 @@ from urllib3.exceptions import ProtocolError, ReadTimeoutError
 from ambassador.errors import CredentialError, Reason
 from ambassador.kit.printable import printable
 from ambassador.net.engine import explain
-from ambassador.telemetry.redaction import reveal_nothing
+from ambassador.telemetry.redaction import MASK, reveal_nothing
+
+_TOKEN: Final = re.compile(r"\b(hv[bsr]|[bsr])\.[\w-]{16,}", re.ASCII)
+"""How a Vault's tokens begin, also those that are not ours."""
 
 LONGEST: Final = 200
 """Characters of a Vault's own words that are passed on."""
@@ -144,7 +148,7 @@ def _beneath(error: Exception) -> tuple[Kind, str]:
         reason = next((cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror), None)
         return Kind.UNREACHABLE, _unreached(error, causes) + (f": {reason}" if reason else "")
     if isinstance(error, requests.TooManyRedirects):
-        return Kind.FAILED, "leads to another address that is not taken"
+        return Kind.FAILED, "leads to another address, which is not followed: name the active node, or what finds it"
     return Kind.MALFORMED, "does not answer as a Vault does"
 
 
@@ -171,7 +175,7 @@ def _quoted(error: exceptions.VaultError) -> str:
     # Several lines, of which the first only counts the others: "1 error occurred:\n\t* permission denied\n\n".
     lines = [line.strip(" \t*") for line in first.splitlines()]
     text = "; ".join(line for line in lines if line and not line.endswith("occurred:"))
-    text = printable(reveal_nothing(text))
+    text = printable(_TOKEN.sub(MASK, reveal_nothing(text)))
     return f": {text[:LONGEST]}" if text and text != "permission denied" else ""
 
 

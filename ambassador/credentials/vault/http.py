@@ -6,7 +6,8 @@ Traps of what lies beneath, each answered here:
 * its timeout is for each read, so that a server which drips would hold us for ever; an answer is read here, against
   one deadline and up to a length;
 * it takes proxies, CA bundles and passwords (.netrc) from the environment;
-* it follows a redirect from https to http, and in the clear to anywhere, with the token in the header.
+* it follows redirects, from https to http and to any host, with the token in the header and the secret id in the body;
+  none is followed here.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 from http.cookiejar import DefaultCookiePolicy
 from io import BytesIO
 from typing import Any, Final
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 import requests
 from hvac.adapters import JSONAdapter
@@ -29,8 +30,6 @@ LONGEST: Final = 4 << 20
 """Bytes of an answer: a secret of a KV store has at most 1 MiB, a certificate with its chain some KiB."""
 
 _CHUNK: Final = 64 << 10
-_REDIRECTS: Final = 3
-"""A standby that does not forward names the active node; that is one."""
 
 
 class Http:
@@ -38,16 +37,17 @@ class Http:
 
     Args:
         contexts: how it is verified; None for a cleartext address.
+        connections: most that are kept open.
     """
 
-    def __init__(self, settings: VaultSettings, contexts: ClientContexts | None) -> None:
+    def __init__(self, settings: VaultSettings, contexts: ClientContexts | None, connections: int = 1) -> None:
         self._settings = settings
-        self._session = _Session()
+        self._session = requests.Session()
         self._session.trust_env = False
-        self._session.max_redirects = _REDIRECTS
+        self._session.max_redirects = 0
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
         for scheme in ("http://", "https://"):
-            self._session.mount(scheme, _Transport(contexts))
+            self._session.mount(scheme, _Transport(contexts, connections))
 
     def adapter(self, token: bytes | None) -> JSONAdapter:
         """What hvac's API classes speak through, showing `token`."""
@@ -64,21 +64,10 @@ class Http:
         self._session.close()
 
 
-class _Session(requests.Session):
-    def get_redirect_target(self, resp: requests.Response) -> str | None:
-        target: str | None = super().get_redirect_target(resp)
-        if target is not None:
-            here, there = urlsplit(resp.url), urlsplit(urljoin(resp.url, target))
-            # What is shown goes along. In the clear it stays on the way that the operator has allowed.
-            if there.scheme != "https" and (there.scheme, there.netloc) != (here.scheme, here.netloc):
-                raise requests.TooManyRedirects("to an address that is not encrypted")
-        return target
-
-
 class _Transport(HTTPAdapter):
-    def __init__(self, contexts: ClientContexts | None) -> None:
+    def __init__(self, contexts: ClientContexts | None, connections: int) -> None:
         self._contexts = contexts
-        super().__init__()
+        super().__init__(pool_maxsize=connections)
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
         """Leave the context as it is."""
@@ -92,7 +81,7 @@ class _Transport(HTTPAdapter):
         if parts.scheme != "https":
             return place, {}
         if self._contexts is None:
-            raise requests.TooManyRedirects("to an address that needs TLS settings")
+            raise AssertionError("an address with https has TLS settings")
         return place, {"ssl_context": self._contexts.current, "server_hostname": self._contexts.server_name}
 
     def send(self, request: requests.PreparedRequest, *_: Any, timeout: Any = None, **__: Any) -> requests.Response:

@@ -70,8 +70,14 @@ class Threads:
                 loop.call_soon_threadsafe(tell)
 
         threading.Thread(target=act, name=self._name, daemon=True).start()
-        async with asyncio.timeout(timeout):
-            return await done
+        try:
+            async with asyncio.timeout(timeout):
+                return await done
+        except asyncio.CancelledError:
+            # In the moment of the answer: whoever waited for it will not see it.
+            if late is not None and not done.cancelled() and done.exception() is None:
+                late(done.result())
+            raise
 
     def _left(self) -> None:
         self._places.release()

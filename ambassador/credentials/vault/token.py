@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, final
+from typing import Any, Final, final
 
 from hvac.adapters import JSONAdapter
 
 from ambassador.credentials.secret import Secret
 from ambassador.credentials.term import Term
 from ambassador.credentials.vault.answers import seconds
+
+SHORTEST: Final = 1.0
+"""Seconds; one that is good for less would have us log in without a pause."""
 
 
 @final
@@ -63,7 +66,9 @@ def from_auth(auth: Mapping[str, Any], *, now: float, renews: bool, ours: bool) 
     """
     secret, ttl = auth.get("client_token"), seconds(auth.get("lease_duration"))
     # It becomes a header: nothing in it may end one.
-    if not isinstance(secret, str) or not secret or not secret.isascii() or not secret.isprintable() or ttl is None:
+    if not isinstance(secret, str) or not secret or not secret.isascii() or not secret.isprintable():
+        return None
+    if ttl is None or 0 < ttl < SHORTEST:
         return None
     # 0: it never ends (a root token).
     renewable = auth.get("renewable") is True

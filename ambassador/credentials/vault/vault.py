@@ -8,6 +8,7 @@ ask ──► token? ──no──► log in (one at a time, however many ask; 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final, TypeVar
@@ -18,6 +19,7 @@ from ambassador import registry
 from ambassador.config.vault import VaultSettings
 from ambassador.credentials.term import ROUNDING
 from ambassador.credentials.vault.answers import block, seconds
+from ambassador.credentials.vault.attempts import Attempts
 from ambassador.credentials.vault.failure import (
     AWAY,
     LOGIN_WORDS,
@@ -48,24 +50,19 @@ KEEPING: Final = frozenset({Operation.LOGIN, Operation.RENEW_TOKEN, Operation.RE
 """What keeps alive what we have. It never waits for the others, of which any may hang: a Vault answers for databases
 that may be gone."""
 
-MOST_KEEPING: Final = 4
+MOST_KEEPING: Final = 32
 MOST_OTHERS: Final = 16
 """Requests to one Vault at a time, of these and of the others: one that hangs holds its place until it is given up."""
 
 GRACE: Final = 2.0
 """Seconds that a request may outlast its own deadline before whoever waits for it is told."""
 
+GROWN: Final = 2 * ROUNDING
+"""Seconds by which the end of a token must have moved for it to have been renewed: of what is left of it a Vault tells
+whole seconds, and that there is one in the last of them."""
+
 LAST_MOMENTS: Final = 2.0
 """Seconds to give back a token that was not needed."""
-
-FIRST_RETRY: Final = 0.5
-LONGEST_RETRY: Final = 30.0
-"""Seconds between two logins that fail."""
-
-FIRST_REFUSAL: Final = 60.0
-LONGEST_REFUSAL: Final = 300.0
-"""Seconds between two logins that are refused where a Vault locks out who tries too often, unless what is shown has
-changed."""
 
 FIRST_DOUBT: Final = 5.0
 LONGEST_DOUBT: Final = 300.0
@@ -106,7 +103,7 @@ class Vault:
         self.trouble: str | None = None
         self._metrics = metrics
         self.clock = clock
-        self._http = Http(settings, contexts)
+        self._http = Http(settings, contexts, MOST_KEEPING + MOST_OTHERS)
         method: type[VaultLogin] = registry.resolve("vault_logins", settings.auth.method)
         self.login = method(settings.auth.options)
         self._keeping = Threads(f"vault {name}", MOST_KEEPING)
@@ -114,11 +111,7 @@ class Vault:
         self._tasks = Tasks(lambda task, error: _LOG.exception("task failed", error, vault=name, task=task))
         self._logging_in = asyncio.Lock()
         self._doubting = asyncio.Lock()
-        self._failure: VaultError | None = None  # of the last login
-        self._retry_at = float("-inf")
-        self._backoff = Backoff(FIRST_RETRY, LONGEST_RETRY, floor=FIRST_RETRY / 2, rng=rng)
-        self._refusals = Backoff(FIRST_REFUSAL, LONGEST_REFUSAL, floor=FIRST_REFUSAL, rng=rng)
-        self._shown: tuple[object, ...] = ()  # stamps of the files of the login that failed
+        self._attempts = Attempts(clock, rng, locks=self.login.locks)
         self._doubt_at = float("-inf")
         self._doubts = Backoff(FIRST_DOUBT, LONGEST_DOUBT, floor=FIRST_DOUBT, rng=rng)
         self.another = asyncio.Event()
@@ -232,8 +225,7 @@ class Vault:
     def rest(self, token: Token) -> float:
         """Seconds to wait after a renewal or a login in the place of `token` failed; not for as long as one that was
         refused is not to be tried again, for what is shown may change before. The less is left, the shorter."""
-        left = token.term.ends_at - self.clock.now()
-        return min(self._backoff.next(), max(FIRST_RETRY, left / 4) if left > 0 else LONGEST_RETRY)
+        return self._attempts.pause(token.term.ends_at - self.clock.now())
 
     async def close(self, timeout: float) -> None:
         """Revoke the token if it is ours and we are to, within `timeout` seconds; forget it in any case."""
@@ -313,21 +305,17 @@ class Vault:
             VaultError: it failed, or failed a moment ago.
         """
         shown = self.login.stamp()
-        if self._failure is not None and self.clock.now() < self._retry_at and shown == self._shown:
-            raise VaultError(self._failure.kind, *self._failure.told)
+        self._attempts.begin(shown)
         doing, asked_at = f"log in ({self.login.describe()})", self.clock.now()
         try:
-            answer = await self._try(Operation.LOGIN, doing, lambda: self.login.log_in(self._http))
+            answer = await self._try(Operation.LOGIN, doing, lambda: self.login.log_in(self._http), self._decline)
             token = self._token_in(answer, doing, asked_at)
         except VaultError as error:
-            self._shown = shown
-            self._failed(error)
+            if self._attempts.failed(error, shown):
+                _LOG.warning("vault login failed", vault=self.name, error=str(error), reason=error.kind)
             raise
-        self._backoff.reset()
-        self._refusals.reset()
-        if self._failure is not None:
+        if self._attempts.succeeded():
             _LOG.info("vault login recovered", vault=self.name)
-        self._failure = None
         return token
 
     def _token_in(self, answer: Any, doing: str, asked_at: float) -> Token:
@@ -338,17 +326,15 @@ class Vault:
             raise malformed(self.name, doing, "token")
         return token
 
-    def _failed(self, error: VaultError) -> None:
-        before, self._failure = self._failure, error
-        refused = self.login.locks and error.kind in {Kind.DENIED, Kind.REJECTED}
-        self._retry_at = self.clock.now() + (self._refusals if refused else self._backoff).next()
-        if before is None or str(before) != str(error):
-            _LOG.warning("vault login failed", vault=self.name, error=str(error), reason=error.kind)
+    def _decline(self, answer: Any) -> None:
+        """A login succeeded when nobody waited for it any more: what it gave is not left to its end."""
+        with contextlib.suppress(VaultError):
+            self.give_back(self._revoke(self._token_in(answer, "log in", self.clock.now()), LAST_MOMENTS))
 
     def _take(self, token: Token) -> Token:
         before = self.token
         if before is not None and before.secret == token.secret:
-            grown = token.term.ends_at > before.term.ends_at + ROUNDING
+            grown = token.term.ends_at > before.term.ends_at + GROWN
             before.term = token.term
             self._note()
             if grown:
@@ -388,7 +374,7 @@ class Vault:
         if ttl is None or ttl == 0:
             raise malformed(self.name, "renew our token", "lease_duration")
         token.renew(ttl, asked_at)
-        self._backoff.reset()
+        self._attempts.pause_anew()
         if token.term.ends_at > before + ROUNDING:  # at its maximum a renewal grants what is left
             self.worry(token, None)
         self._note()

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from ambassador.config.load import load_text
 from ambassador.config.types import FROM_FILE
-from ambassador.config.vault import VaultPath, VaultSettings, VaultTls, VaultUrl
+from ambassador.config.vault import VaultPath, VaultSettings, VaultTls, VaultUrl, vault_role
 from ambassador.errors import ConfigError
 
 AUTH = {"word": {"word": "hunter22"}}
@@ -178,3 +178,14 @@ def test_a_source_names_a_vault_that_exists() -> None:
             "token_file": "/var/run/secrets/kubernetes.io/serviceaccount/token",
         }
     }
+
+
+@pytest.mark.parametrize("name", ["app", "team-a.orders", "a@b", "x", "a_b"])
+def test_a_role_is_the_last_part_of_a_path(name: str) -> None:
+    assert vault_role(name) == name
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "../../sys/health", "..", ".a", "a.", "a b", "a%2fb", "a?b", "-a", "a\n"])
+def test_a_role_leads_nowhere_else(name: str) -> None:
+    with pytest.raises(ValueError, match="a path goes to mount"):
+        vault_role(name)

@@ -274,6 +274,7 @@ async def test_one_that_a_server_has_refused_is_left_soon_and_given_back(world: 
     world.store.left("db", 1)
     await world.clock.advance(1)
     assert world.source.revoked == ["one"]
+    assert world.events == {"lost": 1}, "who refused it, or somebody before, has revoked it"
 
 
 async def test_a_lost_one_that_nobody_uses_is_over(world: World) -> None:

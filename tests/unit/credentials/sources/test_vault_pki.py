@@ -127,11 +127,36 @@ async def test_the_chain_follows_the_certificate_and_its_last_is_the_authority(
 ) -> None:
     with FakeVault().authority("pki/issue/app") as server:
         monkeypatch.setenv("PKI_TOKEN", server.root)
-        server.on("pki/", change=lambda said: said | {"data": said["data"] | {"certificate": "C"} | change})
+        server.on("pki/", change=lambda said: said | {"data": said["data"] | change})
         async with opened(server.url, {"token": {"env": "PKI_TOKEN"}}) as vault:
             found = await source(vault, "pki").fetch()
-    assert found.fields["tls.crt"] == b"C" + chain
+    leaf, _, behind = found.fields["tls.crt"].partition(b"\n-----END CERTIFICATE-----")
+    assert leaf.startswith(b"-----BEGIN CERTIFICATE-----\n")
+    assert behind == chain
     assert found.fields.get("ca.crt") == root
+
+
+async def test_a_certificate_ends_when_it_says_whatever_is_said_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    with FakeVault().authority("pki/issue/app") as server:
+        monkeypatch.setenv("PKI_TOKEN", server.root)
+        server.on("pki/", change=lambda said: said | {"data": said["data"] | {"expiration": 4e9}})
+        async with opened(server.url, {"token": {"env": "PKI_TOKEN"}}) as vault:
+            found = await source(vault, "pki").fetch()
+    leaf, *_ = x509.load_pem_x509_certificates(found.fields["tls.crt"])
+    assert found.not_after == leaf.not_valid_after_utc.timestamp()
+
+
+@pytest.mark.parametrize("change", [{"certificate": "C"}, {"private_key": "K"}, {"certificate": "\ud800"}])
+async def test_what_is_no_certificate_or_key_is_no_answer(
+    monkeypatch: pytest.MonkeyPatch, change: dict[str, str]
+) -> None:
+    with FakeVault().authority("pki/issue/app") as server:
+        monkeypatch.setenv("PKI_TOKEN", server.root)
+        server.on("pki/", change=lambda said: said | {"data": said["data"] | change})
+        async with opened(server.url, {"token": {"env": "PKI_TOKEN"}}) as vault:
+            with pytest.raises(VaultError, match="no usable certificate with its private_key") as caught:
+                await source(vault, "pki").fetch()
+    assert caught.value.kind is Kind.MALFORMED
 
 
 async def test_it_says_where_it_asks(vault: Vault) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,9 +30,9 @@ TOKEN: dict[str, dict[str, str]] = {"token": {}}
 
 
 @contextmanager
-def speaking(address: str, **settings: Any) -> Iterator[Http]:
+def speaking(address: str, *, connections: int = 1, **settings: Any) -> Iterator[Http]:
     found = VaultSettings.model_validate({"address": address, "auth": TOKEN, "timeout": 5.0, **settings})
-    http = Http(found, None if found.is_cleartext else ClientContexts(found.tls))
+    http = Http(found, None if found.is_cleartext else ClientContexts(found.tls), connections)
     try:
         yield http
     finally:
@@ -219,17 +220,24 @@ def test_cookies_are_not_kept(server: FakeVault) -> None:
 # Redirects
 
 
-def test_a_standby_s_redirect_is_followed_with_everything(secured: FakeVault, authority: Authority) -> None:
+@pytest.mark.parametrize("location", ["/v1/kv/app?again", "{same}/v1/kv/app?again", "{other}/v1/kv/app"])
+def test_nothing_leads_elsewhere_not_even_within_tls_or_to_the_same_server(
+    secured: FakeVault, authority: Authority, location: str
+) -> None:
     pair = authority.server("127.0.0.1")
-    with FakeVault(certificates=Certificates(pair.cert, pair.key)) as standby:
-        standby.on(status=307, headers={"Location": f"{secured.url}/v1/kv/app"})
-        with speaking(standby.url, tls={"ca": authority.file}, namespace="shop") as http:
+    with FakeVault(certificates=Certificates(pair.cert, pair.key)) as other:
+        secured.on(status=307, headers={"Location": location.format(same=secured.url, other=other.url)}, times=1)
+        with (
+            speaking(secured.url, tls={"ca": authority.file}) as http,
+            pytest.raises(requests.TooManyRedirects) as caught,
+        ):
             read(http, secured)
-    (asked,) = secured.asked()
-    assert (asked.token, asked.namespace) == (secured.root, "shop")
+        assert other.asked() == []
+    assert len(secured.asked()) == 1
+    assert kind(caught.value) is Kind.FAILED
 
 
-def test_in_the_clear_nothing_leads_elsewhere(server: FakeVault) -> None:
+def test_nothing_leads_elsewhere_in_the_clear(server: FakeVault) -> None:
     with FakeVault() as stranger:
         server.on(status=307, headers={"Location": f"{stranger.url}/v1/kv/app"}, times=1)
         with speaking(server.url) as http, pytest.raises(requests.TooManyRedirects):
@@ -237,60 +245,15 @@ def test_in_the_clear_nothing_leads_elsewhere(server: FakeVault) -> None:
         assert stranger.asked() == []
 
 
-def test_in_the_clear_another_path_is_taken(server: FakeVault) -> None:
-    server.on(status=307, headers={"Location": "/v1/kv/app?again"}, times=1)
-    with speaking(server.url) as http:
-        assert read(http, server)["data"] == {"username": "u"}
-
-
-@pytest.mark.parametrize("location", ["http://{0}/v1/kv/app", "HTTP://{0}/v1/kv/app"])
-def test_nothing_leads_from_tls_to_clear_text(
-    secured: FakeVault, server: FakeVault, authority: Authority, location: str
-) -> None:
-    secured.on(status=307, headers={"Location": location.format(server.address)})
-    with speaking(secured.url, tls={"ca": authority.file}) as http, pytest.raises(requests.TooManyRedirects) as caught:
-        read(http, secured)
-    assert server.asked() == []
-    assert kind(caught.value) is Kind.FAILED
-
-
-def test_a_redirect_within_tls_is_followed_and_verified(
-    secured: FakeVault, authority: Authority, tmp_path: Path
-) -> None:
-    pair = authority.server("127.0.0.1")
-    strange = Authority(tmp_path).server("127.0.0.1")
-    with (
-        FakeVault(certificates=Certificates(pair.cert, pair.key)) as standby,
-        FakeVault(certificates=Certificates(strange.cert, strange.key)) as stranger,
-        speaking(standby.url, tls={"ca": authority.file}) as http,
-    ):
-        standby.on(status=307, headers={"Location": f"{secured.url}/v1/kv/app"}, times=1)
-        assert read(http, secured)["data"] == {"username": "u"}
-        standby.on(status=307, headers={"Location": f"{stranger.url}/v1/kv/app"}, times=1)
-        with pytest.raises(requests.exceptions.SSLError):
-            http.adapter(secured.root.encode()).get("/v1/kv/app")
-        assert stranger.asked() == []
-
-
-def test_one_without_a_scheme_stays_where_it_is(secured: FakeVault, authority: Authority) -> None:
-    secured.on("kv/old", status=307, headers={"Location": "/v1/kv/app"})
-    with speaking(secured.url, tls={"ca": authority.file}) as http:
-        assert read(http, secured, "kv/old")["data"] == {"username": "u"}
-
-
-def test_clear_text_does_not_lead_to_tls_that_nobody_set_up(server: FakeVault, secured: FakeVault) -> None:
-    server.on(status=307, headers={"Location": f"{secured.url}/v1/kv/app"})
-    with speaking(server.url) as http, pytest.raises(requests.TooManyRedirects) as caught:
-        read(http, server)
-    assert secured.asked() == []
-    assert kind(caught.value) is Kind.FAILED
-
-
-def test_a_ring_of_redirects_ends(server: FakeVault) -> None:
-    server.on(status=307, headers={"Location": "/v1/kv/app"})
-    with speaking(server.url) as http, pytest.raises(requests.TooManyRedirects):
-        read(http, server)
-    assert len(server.asked()) == 4
+def test_many_connections_at_once_are_kept_without_a_word(server: FakeVault, caplog: pytest.LogCaptureFixture) -> None:
+    server.on(delay=0.2)
+    with speaking(server.url, connections=6) as http:
+        threads = [threading.Thread(target=read, args=(http, server)) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert "pool is full" not in caplog.text
 
 
 # Answers without an end

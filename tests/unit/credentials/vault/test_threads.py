@@ -100,6 +100,23 @@ def test_a_call_that_outlives_the_loop_is_forgotten() -> None:
     assert not left.is_alive()
 
 
+async def test_what_comes_in_the_moment_in_which_it_is_given_up_is_not_lost() -> None:
+    threads, go, late = Threads("late", 1), threading.Event(), list[int]()
+
+    def work() -> int:
+        go.wait(5.0)
+        return 7
+
+    asking = asyncio.ensure_future(threads.run(work, 5.0, late.append))
+    await asyncio.sleep(0.01)
+    go.set()
+    time.sleep(0.1)  # noqa: ASYNC251 - the answer is to be here before anybody can look
+    asyncio.get_running_loop().call_soon(asking.cancel)
+    await asyncio.wait([asking])
+    assert asking.cancelled()
+    assert late == [7]
+
+
 async def test_what_comes_too_late_is_not_lost() -> None:
     threads, go, late = Threads("late", 1), threading.Event(), asyncio.Queue[int]()
 

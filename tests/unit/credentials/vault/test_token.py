@@ -69,6 +69,7 @@ def test_what_came_with_one_that_others_renew_has_no_end_of_its_own() -> None:
     [
         {"client_token": None},
         {"client_token": ""},
+        {"lease_duration": 0.01},
         {"client_token": 5},
         {"client_token": "a\r\nX-Evil: 1"},
         {"client_token": "tök"},

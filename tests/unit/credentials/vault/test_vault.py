@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from ambassador.credentials.vault import vault as module
+from ambassador.credentials.vault.attempts import FIRST_RETRY, LONGEST_REFUSAL
 from ambassador.credentials.vault.failure import Kind, VaultError
 from ambassador.credentials.vault.operation import Operation
-from ambassador.credentials.vault.vault import FIRST_DOUBT, FIRST_RETRY, LONGEST_REFUSAL
+from ambassador.credentials.vault.vault import FIRST_DOUBT
 from ambassador.demo.servers import Certificates
 from ambassador.telemetry.metrics import Metrics
 from tests.support.certificates import Authority
@@ -321,6 +322,18 @@ async def test_waits_are_short_again_after_a_renewal_and_near_the_end(server: Fa
 
 
 # The end
+
+
+async def test_a_login_that_nobody_waits_for_any_more_is_taken_back(server: FakeVault, clock: ManualClock) -> None:
+    async with at(server, clock) as found:
+        server.on(LOGIN, delay=0.3)
+        asking = [asyncio.ensure_future(found.read()) for _ in range(4)]
+        await until("the login", lambda: len(server.asked("auth")) == 1)
+        for one in asking:
+            one.cancel()
+        await asyncio.wait(asking)
+        await until("it to be taken back", lambda: [*server.contents.tokens] == [server.root])
+        assert found.vault.token is None
 
 
 async def test_in_the_end_our_token_is_revoked(server: FakeVault, clock: ManualClock) -> None:
