@@ -210,8 +210,7 @@ class Leases:
             _LOG.warning("lease not revoked", credential=held.name, version=held.version, error=str(error))
             return False
         held.stage = Stage.REVOKED if revoked else Stage.LAPSED
-        if revoked and not held.taken:
-            self._metrics(held.name).leases["revoked"] += 1
         if revoked:
+            self._metrics(held.name).leases["revoked"] += not held.taken
             _LOG.info("lease revoked", credential=held.name, version=held.version)
         return True

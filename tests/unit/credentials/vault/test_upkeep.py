@@ -327,6 +327,20 @@ async def test_what_others_renew_is_looked_at_when_they_should_have(
         assert 480 < Upkeep(vault).due_at(vault.token) - clock.now() < 540
 
 
+async def test_a_look_in_its_last_second_is_no_renewal(server: FakeVault, clock: ManualClock, tmp_path: Path) -> None:
+    """A Vault tells whole seconds: of less than one that there are none, which is taken for one."""
+    (tmp_path / "token").write_text(server.token(ttl=600))
+    async with opened(server.url, {"token_file": {"path": tmp_path / "token"}}, clock=clock) as vault:
+        await vault.reach()
+        token = vault.token
+        assert token is not None
+        vault.worry(token, "about to end")
+        server.on("auth/token/lookup-self", change=lambda said: said | {"data": said["data"] | {"ttl": 0}})
+        await clock.advance(token.term.ends_at - clock.now() + 0.9)
+        assert await vault.log_in(token) is token
+        assert token.trouble == "about to end"
+
+
 async def until_kept(clock: ManualClock, well: Callable[[], bool]) -> None:
     """Let time pass, for what asks in threads that know nothing of it."""
     for _ in range(200):
