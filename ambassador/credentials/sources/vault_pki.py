@@ -72,10 +72,9 @@ class VaultPki(VaultSource):
         not_after = moment(expiration)
         if certificate is None or key is None or not_after is None:
             raise malformed(self.vault.name, doing, "certificate, private_key and expiration")
-        try:
-            ends_at = examine(Pem(certificate.encode(), key.encode()))
-        except (ConfigError, UnicodeEncodeError):
-            raise malformed(self.vault.name, doing, "certificate with its private_key") from None
+        ends_at = _end_of(certificate, key)
+        if ends_at is None:
+            raise malformed(self.vault.name, doing, "certificate with its private_key")
         chain = _chain(data)
         fields = {CERTIFICATE: "\n".join([certificate, *chain]), KEY: key}
         if (root := chain[-1] if chain else text(data, "issuing_ca")) is not None:
@@ -93,6 +92,15 @@ class VaultPki(VaultSource):
         if options.ttl is not None:
             more["ttl"] = f"{int(options.ttl)}s"
         return Pki(adapter).generate_certificate(options.role, options.common_name, more, options.mount)
+
+
+def _end_of(certificate: str, key: str) -> float | None:
+    """When a certificate ends, in wall seconds; None where it is none, or the key is not its own."""
+    # Nothing is raised from here: what encoding or OpenSSL raise would carry the key along as context.
+    try:
+        return examine(Pem(certificate.encode(), key.encode()))
+    except (ConfigError, UnicodeEncodeError):
+        return None
 
 
 def _chain(data: Mapping[str, Any]) -> list[str]:

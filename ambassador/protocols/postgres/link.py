@@ -13,7 +13,7 @@ from typing import Final
 from ambassador.errors import AmbassadorError, Reason
 from ambassador.net.relay import End, Relay, Who
 from ambassador.net.stream import Stream
-from ambassador.net.taker import Giving
+from ambassador.net.taker import NOWHERE, Giving
 from ambassador.protocols.base import Link
 from ambassador.protocols.postgres.answers import ending, refusal
 from ambassador.protocols.postgres.lanes import Answers, Questions
@@ -94,6 +94,7 @@ class PostgresLink(Relay, Link):
         finally:
             if self._resting is not None:
                 self._resting.cancel()
+                self._questions.to = NOWHERE  # or the two would hold each other
 
     def _tell(self, words: bytes) -> None:
         if words and self._tracker.server_aligned:
