@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from ambassador.credentials.credential import Credential
-from ambassador.credentials.pem import examined
+from ambassador.credentials.pem import end_of
 from ambassador.credentials.plan import TrialResult
 from ambassador.credentials.sources.base import Fetched, Lease, Source
 from ambassador.credentials.term import SHARE
 from ambassador.errors import CredentialError, Reason
 from ambassador.kit.clock import Clock
 from ambassador.telemetry.logs import logger
+
+T = TypeVar("T")
 
 Trial = Callable[[Credential], Awaitable[TrialResult]]
 """A real login with a value that is not current yet."""
@@ -55,14 +57,19 @@ class Candidate:
 
 
 async def fetch(name: str, source: Source, timeout: float) -> Fetched:
-    """What the source of the credential `name` shows.
+    """What the source of the credential `name` shows; raises as `asked`."""
+    return await asked(name, source.fetch(), timeout)
+
+
+async def asked(name: str, asking: Awaitable[T], timeout: float) -> T:
+    """What the source of the credential `name` answers.
 
     Raises:
         CredentialError: nothing, or not within `timeout` seconds.
     """
     try:
         async with asyncio.timeout(timeout):
-            return await source.fetch()
+            return await asking
     except CredentialError:
         raise
     except TimeoutError:
@@ -88,7 +95,10 @@ def credential_of(name: str, fetched: Fetched, clock: Clock, version: int = 0) -
         not_after=fetched.not_after,
         ends_at=None if fetched.lease is None else fetched.lease.ends_at,
     )
-    return examined(value)
+    end = end_of(value)
+    if end is None or value.not_after is None:
+        return value
+    return value.until(min(end, value.not_after))  # what is said of a certificate makes it last no longer
 
 
 async def tried(trial: Trial, value: Credential, timeout: float) -> TrialResult:

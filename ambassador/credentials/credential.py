@@ -98,19 +98,24 @@ class Credential:
 
     def renewed(self, other: Credential) -> Credential:
         """The same value and version with the dates of `other`; derived keys are kept."""
-        new = Credential(self.name, self.version, self.fields, **other._dates())
-        new._keys = self._keys
-        return new
+        return self._dated(**other._dates())
 
     def lasting(self, ends_at: float) -> Credential:
         """The same value and version with another end, by the clock that never jumps; derived keys are kept."""
-        new = Credential(self.name, self.version, self.fields, **{**self._dates(), "ends_at": ends_at})
-        new._keys = self._keys
-        return new
+        return self._dated(ends_at=ends_at)
+
+    def until(self, not_after: float) -> Credential:
+        """The same value and version with another end, in wall seconds; derived keys are kept."""
+        return self._dated(not_after=not_after)
 
     def numbered(self, version: int) -> Credential:
         """The same value and dates as version `version`."""
         return Credential(self.name, version, self.fields, **self._dates())
+
+    def _dated(self, **dates: float | None) -> Credential:
+        new = Credential(self.name, self.version, self.fields, **(self._dates() | dates))
+        new._keys = self._keys
+        return new
 
     def _dates(self) -> dict[str, float | None]:
         return {"not_before": self.not_before, "not_after": self.not_after, "ends_at": self.ends_at}

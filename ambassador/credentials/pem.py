@@ -17,19 +17,17 @@ def pem_of(credential: Credential) -> Pem:
     )
 
 
-def examined(credential: Credential) -> Credential:
-    """The credential, in which a certificate is one and its key belongs to it.
+def end_of(credential: Credential) -> float | None:
+    """When the certificate that it holds ends, in wall seconds; None where it holds none.
 
     Raises:
-        CredentialError: it is not, or does not.
+        CredentialError: it is no certificate, or the key is not its own.
     """
-    if credential.get(CERTIFICATE) is not None:
-        try:
-            examine(pem_of(credential))
-        except ConfigError as error:
-            failure = f"credential {credential.name!r}: {error}"
-        else:
-            return credential
-        # Raised out here, so that nothing of what was read travels along as context.
-        raise CredentialError(Reason.SOURCE_FAILED, failure)
-    return credential
+    if credential.get(CERTIFICATE) is None:
+        return None
+    try:
+        return examine(pem_of(credential))
+    except ConfigError as error:
+        failure = f"credential {credential.name!r}: {error}"
+    # Raised out here, so that nothing of what was read travels along as context.
+    raise CredentialError(Reason.SOURCE_FAILED, failure)

@@ -10,10 +10,11 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+from ambassador.credentials.candidate import asked
 from ambassador.credentials.leases import Held
 from ambassador.credentials.sources.base import Lease, LeaseLost
 from ambassador.credentials.term import AHEAD
-from ambassador.errors import CredentialError, Reason
+from ambassador.errors import CredentialError
 from ambassador.kit.clock import Clock
 from ambassador.kit.tasks import Tasks
 
@@ -62,22 +63,15 @@ class Renewal:
 
     async def _run(self, held: Held) -> CredentialError | None:
         try:
-            async with asyncio.timeout(LONGEST):
-                lease = await held.source.renew(held.lease)
+            lease = await asked(self._name, held.source.renew(held.lease), LONGEST)
         except LeaseLost as lost:
             self._told(held, lost)
-            return None
         except CredentialError as error:
             return error
-        except TimeoutError:
-            failure = f"was not renewed in {LONGEST:g} s"
-        except Exception as error:  # noqa: BLE001 - a fault in a source, perhaps not ours, must not end its keeper
-            failure = f"was not renewed: {type(error).__name__}"
         else:
             if lease is not None:
                 self._told(held, lease)
-            return None
-        return CredentialError(Reason.SOURCE_FAILED, f"credential {self._name!r}: its lease {failure}")
+        return None
 
 
 async def _ended(task: asyncio.Task[CredentialError | None]) -> None:

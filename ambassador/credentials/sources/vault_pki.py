@@ -19,8 +19,6 @@ from ambassador.credentials.vault.answers import block, moment, text
 from ambassador.credentials.vault.failure import malformed
 from ambassador.credentials.vault.operation import Operation
 from ambassador.credentials.vault.source import VaultSource
-from ambassador.errors import ConfigError
-from ambassador.net.tls import Pem, examine
 
 NameOf = Annotated[str, Field(min_length=1, max_length=253), Shown()]
 
@@ -72,14 +70,11 @@ class VaultPki(VaultSource):
         not_after = moment(expiration)
         if certificate is None or key is None or not_after is None:
             raise malformed(self.vault.name, doing, "certificate, private_key and expiration")
-        ends_at = _end_of(certificate, key)
-        if ends_at is None:
-            raise malformed(self.vault.name, doing, "certificate with its private_key")
         chain = _chain(data)
         fields = {CERTIFICATE: "\n".join([certificate, *chain]), KEY: key}
         if (root := chain[-1] if chain else text(data, "issuing_ca")) is not None:
             fields[AUTHORITIES] = root
-        return Fetched({name: value.encode() for name, value in fields.items()}, min(not_after, ends_at))
+        return Fetched({name: value.encode() for name, value in fields.items()}, not_after)
 
     def describe(self) -> str:
         options = self.options
@@ -92,15 +87,6 @@ class VaultPki(VaultSource):
         if options.ttl is not None:
             more["ttl"] = f"{int(options.ttl)}s"
         return Pki(adapter).generate_certificate(options.role, options.common_name, more, options.mount)
-
-
-def _end_of(certificate: str, key: str) -> float | None:
-    """When a certificate ends, in wall seconds; None where it is none, or the key is not its own."""
-    # Nothing is raised from here: what encoding or OpenSSL raise would carry the key along as context.
-    try:
-        return examine(Pem(certificate.encode(), key.encode()))
-    except (ConfigError, UnicodeEncodeError):
-        return None
 
 
 def _chain(data: Mapping[str, Any]) -> list[str]:

@@ -24,9 +24,6 @@ class Attempts:
 
     Args:
         locks: whether a Vault locks out who is refused too often.
-
-    Attributes:
-        failure: of the last one; None when it succeeded.
     """
 
     def __init__(self, clock: Clock, rng: random.Random, *, locks: bool) -> None:
@@ -36,7 +33,7 @@ class Attempts:
         self._shown: tuple[object, ...] = ()  # stamps of the files of the login that failed
         self._backoff = Backoff(FIRST_RETRY, LONGEST_RETRY, floor=FIRST_RETRY / 2, rng=rng)
         self._refusals = Backoff(FIRST_REFUSAL, LONGEST_REFUSAL, floor=FIRST_REFUSAL, rng=rng)
-        self.failure: VaultError | None = None
+        self._failure: VaultError | None = None  # of the last one; None when it succeeded
 
     def begin(self, shown: tuple[object, ...]) -> None:
         """One that shows this is about to be made.
@@ -44,12 +41,12 @@ class Attempts:
         Raises:
             VaultError: one that showed the same failed a moment ago.
         """
-        if self.failure is not None and self._clock.now() < self._retry_at and shown == self._shown:
-            raise VaultError(self.failure.kind, *self.failure.told)
+        if self._failure is not None and self._clock.now() < self._retry_at and shown == self._shown:
+            raise VaultError(self._failure.kind, *self._failure.told)
 
     def failed(self, error: VaultError, shown: tuple[object, ...]) -> bool:
         """One has; whether in another way than the last one."""
-        before, self.failure, self._shown = self.failure, error, shown
+        before, self._failure, self._shown = self._failure, error, shown
         refused = self._locks and error.kind in {Kind.DENIED, Kind.REJECTED}
         self._retry_at = self._clock.now() + (self._refusals if refused else self._backoff).next()
         return before is None or str(before) != str(error)
@@ -58,7 +55,7 @@ class Attempts:
         """One has; whether the last one had not."""
         self.pause_anew()
         self._refusals.reset()
-        before, self.failure = self.failure, None
+        before, self._failure = self._failure, None
         return before is not None
 
     def pause(self, left: float) -> float:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from cryptography import x509
 
 from ambassador.credentials.credential import Credential
-from ambassador.credentials.pem import examined, pem_of
+from ambassador.credentials.pem import end_of, pem_of
 from ambassador.errors import CredentialError, Reason
 from tests.support.certificates import Authority, Pair
 from tests.support.secrets import canary
@@ -28,12 +29,11 @@ def test_it_has_what_the_credential_has(pair: Pair) -> None:
     assert (pem.cert, pem.key, pem.ca) == (pair.cert.read_bytes(), pair.key.read_bytes(), None)
 
 
-def test_a_certificate_with_its_key_and_a_password_are_left_as_they_are(pair: Pair) -> None:
-    for credential in (
-        holding(pair.cert.read_bytes(), pair.key.read_bytes()),
-        Credential("db", 1, {"username": b"u", "password": b"p"}),
-    ):
-        assert examined(credential) is credential
+def test_it_ends_when_its_certificate_does(pair: Pair) -> None:
+    leaf, *_ = x509.load_pem_x509_certificates(pair.cert.read_bytes())
+    end = end_of(holding(pair.cert.read_bytes(), pair.key.read_bytes()))
+    assert end == leaf.not_valid_after_utc.timestamp()
+    assert end_of(Credential("db", 1, {"username": b"u", "password": b"p"})) is None
 
 
 def test_what_is_no_certificate_or_has_another_s_key_is_refused(pair: Pair, authority: Authority) -> None:
@@ -45,7 +45,7 @@ def test_what_is_no_certificate_or_has_another_s_key_is_refused(pair: Pair, auth
         holding(cert[: len(cert) // 2], key),
     ):
         with pytest.raises(CredentialError, match=r"^credential 'cert': cannot use the certificate") as caught:
-            examined(wrong)
+            end_of(wrong)
         assert caught.value.reason is Reason.SOURCE_FAILED
         assert caught.value.__context__ is None
         assert secret.decode() not in str(caught.value)

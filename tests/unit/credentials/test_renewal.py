@@ -258,7 +258,7 @@ async def test_what_cannot_be_renewed_says_nothing(alone: Alone, monkeypatch: py
     ("failure", "words"),
     [
         (CredentialError(Reason.SOURCE_FAILED, "sealed"), "^sealed$"),
-        (ValueError("hunter22"), "^credential 'db': its lease was not renewed: ValueError$"),
+        (ValueError("hunter22"), "^credential 'db': the source failed with ValueError$"),
     ],
 )
 async def test_a_failure_in_time_is_raised(alone: Alone, failure: Exception, words: str) -> None:
@@ -295,5 +295,5 @@ async def test_a_failure_that_comes_late_is_nobody_s(alone: Alone) -> None:
 async def test_an_answer_that_never_comes_is_given_up(alone: Alone, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(renewal, "LONGEST", 0.02)
     alone.vault.before = 1e6
-    with pytest.raises(CredentialError, match=r"its lease was not renewed in 0\.02 s"):
+    with pytest.raises(CredentialError, match=r"the source gave no answer within 0\.02 s"):
         await (await alone.ask())

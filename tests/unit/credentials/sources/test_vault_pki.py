@@ -143,20 +143,7 @@ async def test_a_certificate_ends_when_it_says_whatever_is_said_of_it(monkeypatc
         async with opened(server.url, {"token": {"env": "PKI_TOKEN"}}) as vault:
             found = await source(vault, "pki").fetch()
     leaf, *_ = x509.load_pem_x509_certificates(found.fields["tls.crt"])
-    assert found.not_after == leaf.not_valid_after_utc.timestamp()
-
-
-@pytest.mark.parametrize("change", [{"certificate": "C"}, {"private_key": "K"}, {"certificate": "\ud800"}])
-async def test_what_is_no_certificate_or_key_is_no_answer(
-    monkeypatch: pytest.MonkeyPatch, change: dict[str, str]
-) -> None:
-    with FakeVault().authority("pki/issue/app") as server:
-        monkeypatch.setenv("PKI_TOKEN", server.root)
-        server.on("pki/", change=lambda said: said | {"data": said["data"] | change})
-        async with opened(server.url, {"token": {"env": "PKI_TOKEN"}}) as vault:
-            with pytest.raises(VaultError, match="no usable certificate with its private_key") as caught:
-                await source(vault, "pki").fetch()
-    assert caught.value.kind is Kind.MALFORMED
+    assert credential_of("cert", found, SYSTEM).not_after == leaf.not_valid_after_utc.timestamp()
 
 
 async def test_it_says_where_it_asks(vault: Vault) -> None:

@@ -110,7 +110,8 @@ async def test_what_comes_in_the_moment_in_which_it_is_given_up_is_not_lost() ->
     asking = asyncio.ensure_future(threads.run(work, 5.0, late.append))
     await asyncio.sleep(0.01)
     go.set()
-    time.sleep(0.1)  # noqa: ASYNC251 - the answer is to be here before anybody can look
+    (thread,) = [one for one in threading.enumerate() if one.name == "late"]
+    thread.join(5.0)  # the answer is here before anybody could look
     asyncio.get_running_loop().call_soon(asking.cancel)
     await asyncio.wait([asking])
     assert asking.cancelled()
