@@ -6,3 +6,6 @@ cdef class Taker:
 cdef class Giving(Taker):
     cdef object _give
     cpdef take(self, bytes chunk)
+
+
+cdef Taker NOWHERE

@@ -66,7 +66,7 @@ def _begin(base: int, start: int, offset: int, begun: int) -> int:
 
 
 def _plain(requests: Requests) -> list[Event]:
-    kinds = requests.kinds[: requests.count]
+    kinds = requests.kinds if requests.mixed else bytes([requests.kind]) * requests.count
     assert len(kinds) == requests.count
     assert requests.mixed == (len(set(kinds)) > 1)
     assert not kinds or kinds[-1] == requests.kind

@@ -16,13 +16,13 @@ from ambassador.net.relay import End
 from ambassador.net.taker import NOWHERE, Taker
 from ambassador.protocols.base import Downstream, Link
 from ambassador.protocols.redis import specials, subscriptions
-from ambassador.protocols.redis.lanes import PLAIN
 from ambassador.protocols.redis.line import ENDED, LOST, Refusing, ServerLine, words_for
 from ambassador.protocols.redis.owing import Line
 from ambassador.protocols.redis.seat import Seat
 from ambassador.protocols.redis.shared import SharedLine
 from ambassador.wire.redis.commands import Code
 from ambassador.wire.redis.messages import error
+from ambassador.wire.redis.requests import PLAIN
 
 if TYPE_CHECKING:
     from ambassador.access.base import Principal
@@ -46,6 +46,8 @@ MOST_OVERHEARD = 65536
 
 class Conversation(Seat, Link):
     """A client from its first command on. It is its stream's sink, and the session's link."""
+
+    __slots__ = ("_called", "_end", "_ended", "_farewell", "_job", "_settled", "_task", "downstream", "stream")
 
     patient = False
 

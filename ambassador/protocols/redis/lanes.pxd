@@ -2,7 +2,9 @@ cimport cython
 
 from ambassador.net.taker cimport Taker
 from ambassador.protocols.redis.owing cimport Creditor, Line
-from ambassador.wire.redis.requests cimport Requests
+from ambassador.wire.redis.requests cimport BOUNDARY, INSIDE, PLAIN, SPECIAL, Requests
+
+cdef Py_ssize_t MOST_HELD, MOST_OWED
 
 
 cdef class Asking(Creditor):

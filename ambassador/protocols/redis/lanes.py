@@ -12,13 +12,10 @@ from typing import TYPE_CHECKING
 from ambassador.errors import ClientError, Reason
 from ambassador.net.taker import Taker
 from ambassador.protocols.redis.owing import Creditor, Line
-from ambassador.wire.redis.requests import BOUNDARY, INSIDE, SPECIAL, Requests
+from ambassador.wire.redis.requests import BOUNDARY, INSIDE, PLAIN, SPECIAL, Requests
 
 if TYPE_CHECKING:
     from ambassador.telemetry.requests import RequestMetrics
-
-PLAIN = 16
-"""Codes below it are of plain requests."""
 
 MOST_HELD = 1 << 20
 """Most bytes of an unfinished special request."""
@@ -152,3 +149,7 @@ class Asking(Creditor):
 
     def overheard(self) -> None:
         """Something has come though it is halted."""
+
+
+# Their types hide these from Python, when compiled.
+globals().update(MOST_HELD=MOST_HELD, MOST_OWED=MOST_OWED)

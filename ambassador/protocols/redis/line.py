@@ -84,6 +84,11 @@ class ServerLine(Line):
         probed_at: when the sign of life that is missing was asked for; None: none is. `heard` is what `count` was then.
     """
 
+    __slots__ = (
+        "_stalled", "database", "ends", "heard", "hub", "lease", "misplaced", "parting", "probed_at", "protocol",
+        "since", "stream", "version",
+    )  # fmt: skip
+
     patient = True
 
     def __init__(self, hub: Hub, lease: Lease, protocol: Protocol, database: int, *, gathers: bool) -> None:
@@ -278,6 +283,8 @@ class PrivateLine(ServerLine):
             known, so without it the connection is not lent again.
     """
 
+    __slots__ = ("asked", "holder", "idle_since", "moved", "soiled")
+
     def __init__(self, hub: Hub, lease: Lease, protocol: Protocol, database: int) -> None:
         super().__init__(hub, lease, protocol, database, gathers=False)
         self.holder: Callable[[], None] | None = None
@@ -313,6 +320,8 @@ class PrivateLine(ServerLine):
 
 class Refusing(Line):
     """In the place of a server that cannot be had: `answer` is told of each plain request, by its kind."""
+
+    __slots__ = ("_answer",)
 
     def __init__(self, answer: Callable[[int], None]) -> None:
         super().__init__(NOWHERE, Replies())

@@ -1,10 +1,13 @@
 cimport cython
 
-from ambassador.net.taker cimport Taker
+from ambassador.net.taker cimport NOWHERE, Taker
 from ambassador.telemetry.histogram cimport Histogram
 from ambassador.telemetry.requests cimport RequestMetrics
-from ambassador.wire.redis.replies cimport Replies
+from ambassador.wire.redis.replies cimport CONFIRMED, ERROR, PUSHED, SPENT, Replies
 from ambassador.wire.redis.requests cimport Requests
+
+cdef int FAILED, PUSH
+cdef Py_ssize_t HELD, LARGE_REPLY
 
 
 cdef class Creditor(Taker):
@@ -29,6 +32,8 @@ cdef class Run:
     cdef public object note
     cdef public bint apart, confirms
 
+    cdef begin(self, Creditor client, Taker to, Py_ssize_t count)
+
 
 cdef class Line(Taker):
     cdef public Taker to, listener
@@ -42,11 +47,13 @@ cdef class Line(Taker):
     cdef Py_ssize_t _flowed
     cdef double _since
 
+    @cython.locals(run=Run)
     cpdef ask(self, Creditor client, bytes data, Requests walk)
     cpdef append(self, Run run)
     cpdef take(self, bytes chunk)
     @cython.locals(run=Run, size=Py_ssize_t, start=Py_ssize_t, end=Py_ssize_t, want=Py_ssize_t, done=Py_ssize_t, walk=Replies, now=double)
     cdef _walk_on(self, bytes chunk)
+    @cython.locals(data="const char*")
     cdef _deliver(self, Run run, bytes chunk, Py_ssize_t start, Py_ssize_t stop)
     cdef _give(self, Run run, bytes data)
     cdef _told(self, Run run, bytes chunk, Py_ssize_t start, Py_ssize_t end)

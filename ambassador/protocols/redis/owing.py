@@ -83,6 +83,10 @@ class Run:
     )  # fmt: skip
 
     def __init__(self, client: Creditor | None, to: Taker, count: int) -> None:
+        self.begin(client, to, count)
+
+    def begin(self, client: Creditor | None, to: Taker, count: int) -> None:
+        """All of `__init__`, for who is compiled: it makes one without a call of Python's."""
         self.client = client
         self.to = to
         self.count = count
@@ -141,10 +145,11 @@ class Line(Taker):
 
     def ask(self, client: Creditor, data: bytes, walk: Requests) -> None:
         """Send `data`, which holds the whole requests that `walk` has just counted."""
-        run = Run(client, NOWHERE if client.mute else client.to, walk.count)
+        run = Run.__new__(Run)
+        run.begin(client, NOWHERE if client.mute else client.to, walk.count)
         run.kind = walk.kind
         if walk.mixed:
-            run.kinds = walk.kinds[: walk.count]
+            run.kinds = walk.kinds
         run.apart = client.mute
         if self.remembers:
             run.asked = data
@@ -209,8 +214,9 @@ class Line(Taker):
 
     def _deliver(self, run: Run | None, chunk: bytes, start: int, stop: int) -> None:
         """Pass on whole items, the first of which may have begun in what is held."""
+        data = chunk  # a pointer, when compiled: a slice of it is one step
         if start != 0 or stop != len(chunk):
-            chunk = chunk[start:stop]
+            chunk = data[start:stop]
         if self._held:
             chunk = self._held + chunk
             self._held = b""
@@ -321,3 +327,7 @@ class Line(Taker):
     def on_error(self, run: Run, error: bytes) -> bytes:  # noqa: ARG002 - a derived class looks at both
         """An error reply, whole, on its way to who asked; returns what goes instead."""
         return error
+
+
+# Their types hide these from Python, when compiled.
+globals().update(FAILED=FAILED, HELD=HELD, LARGE_REPLY=LARGE_REPLY)

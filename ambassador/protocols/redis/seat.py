@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ambassador.errors import ClientError, CredentialError, Reason, UpstreamError
 from ambassador.net.taker import NOWHERE, Taker
-from ambassador.protocols.redis.lanes import PLAIN, Asking
+from ambassador.protocols.redis.lanes import Asking
 from ambassador.protocols.redis.line import Answer, PrivateLine, Refusing, ServerLine
 from ambassador.protocols.redis.owing import Run
 from ambassador.protocols.redis.slot import is_permanent
@@ -20,7 +20,7 @@ from ambassador.protocols.redis.state import FORWARDED, Pin, Silence, State
 from ambassador.wire.redis.commands import Kind, kind_of
 from ambassador.wire.redis.login import Pairs
 from ambassador.wire.redis.messages import Protocol
-from ambassador.wire.redis.requests import INSIDE, LARGE, Requests
+from ambassador.wire.redis.requests import INSIDE, LARGE, PLAIN, Requests
 
 if TYPE_CHECKING:
     from ambassador.access.base import Principal
@@ -57,6 +57,11 @@ class Seat(Asking):
         choked: it does not read.
         waits_for_server: a connection is being looked for.
     """
+
+    __slots__ = (
+        "_in_vain", "_said", "_working", "choked", "deaf", "heavy_until", "hub", "leaving", "number", "pin",
+        "principal", "rules", "state", "waits_for_server",
+    )  # fmt: skip
 
     def __init__(self, downstream: Downstream, hub: Hub, rules: Rules, principal: Principal) -> None:
         super().__init__(downstream.stream.outlet, Requests({}, THRESHOLD), downstream.requests)

@@ -36,6 +36,8 @@ PATIENCE = 1.0
 class SharedLine(ServerLine):
     """Clients ask on it as they come. What they ask in one turn of the loop goes in one write."""
 
+    __slots__ = ("_slow", "_timer")
+
     def __init__(self, hub: Hub, lease: Lease, protocol: Protocol, database: int) -> None:
         super().__init__(hub, lease, protocol, database, gathers=True)
         lease.move(State.SHARED)

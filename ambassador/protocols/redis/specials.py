@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from ambassador.errors import ClientError, CredentialError, Reason, UpstreamError
 from ambassador.net.relay import End
 from ambassador.protocols.redis import accept, clients, subscriptions
-from ambassador.protocols.redis.lanes import PLAIN
 from ambassador.protocols.redis.line import Answer, words_for
 from ambassador.protocols.redis.owing import Run
 from ambassador.protocols.redis.state import Pin, Silence
@@ -33,6 +32,7 @@ from ambassador.wire.redis.messages import (
     request,
 )
 from ambassador.wire.redis.redact import hides, redact
+from ambassador.wire.redis.requests import PLAIN
 
 if TYPE_CHECKING:
     from ambassador.protocols.redis.client import Conversation

@@ -69,8 +69,8 @@ class Requests:
             name.
         large: a request known to be longer is told of, in bytes; it counts from the next request on.
         count: plain requests, that is with a code below `PLAIN`, completed by the last `advance`.
-        kinds: their kinds (codes) in order are its first `count` bytes.
         mixed: they were not all of one kind.
+        kinds: where they are `mixed`, their kinds (codes) in order. Whoever takes it may keep it.
         kind: of the last plain request completed, whenever that was.
         stop: `BOUNDARY`: the chunk ended with a request. `INSIDE`: it ended within one. `SPECIAL`: behind a request
             that is not plain. `LARGE`: within a request that is longer than `large`; told once, at the earliest when
@@ -90,7 +90,7 @@ class Requests:
         self.classes = classes
         self.large = large
         self.count = 0
-        self.kinds = bytearray(64)
+        self.kinds = bytearray()
         self.mixed = False
         self.kind = 0
         self.stop = BOUNDARY
@@ -370,19 +370,18 @@ class Requests:
     def _complete(self) -> None:
         """A request has ended."""
         self._phase = FIRST
-        code = self.code
-        if code >= PLAIN:
+        if self.code < PLAIN:
+            self._count(self.code)
+        else:
             self.stop = SPECIAL
-            return
-        self._count(code)
 
     def _count(self, code: int) -> None:
         """One more plain request."""
-        if self.count == len(self.kinds):
-            self.kinds.extend(bytes(self.count))
-        self.kinds[self.count] = code
-        if self.count and code != self.kind:
+        if self.count and code != self.kind and not self.mixed:
             self.mixed = True
+            self.kinds = bytearray([self.kind]) * self.count
+        if self.mixed:
+            self.kinds.append(code)
         self.kind = code
         self.count += 1
 

@@ -20,7 +20,6 @@ from ambassador.protocols.redis.cluster.nodes import Cluster
 from ambassador.protocols.redis.cluster.order import MOST_ASKED, Ordered
 from ambassador.protocols.redis.cluster.routes import HOME, Route, Target
 from ambassador.protocols.redis.cluster.transactions import Transaction
-from ambassador.protocols.redis.lanes import PLAIN
 from ambassador.protocols.redis.line import PrivateLine
 from ambassador.protocols.redis.rules import Rules
 from ambassador.protocols.redis.shared import SharedLine
@@ -30,7 +29,7 @@ from ambassador.wire.redis.keys import slot
 from ambassador.wire.redis.login import Pairs
 from ambassador.wire.redis.messages import Protocol, error, parse_inline, request
 from ambassador.wire.redis.place import Place
-from ambassador.wire.redis.requests import EMPTY, INLINE, LARGE, SPECIAL
+from ambassador.wire.redis.requests import EMPTY, INLINE, LARGE, PLAIN, SPECIAL
 from ambassador.wire.redis.split import Join, words_of
 
 if TYPE_CHECKING:
@@ -48,6 +47,8 @@ class ClusterClient(Ordered):
         wrote: the node that it wrote to last.
         aim: where its next connection of its own is to lead.
     """
+
+    __slots__ = ("_begun", "_lines", "aim", "transaction", "wrote")
 
     def __init__(self, downstream: Downstream, hub: Cluster, rules: Rules, principal: Principal) -> None:
         super().__init__(downstream, hub, rules, principal)

@@ -37,6 +37,8 @@ class Ordered(Conversation):
         mending: somebody sees to that.
     """
 
+    __slots__ = ("_gathering", "_kept_bytes", "epoch", "mending", "queue", "strays")
+
     hub: Cluster
 
     def __init__(self, downstream: Downstream, hub: Cluster, rules: Rules, principal: Principal) -> None:

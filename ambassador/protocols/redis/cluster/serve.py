@@ -11,13 +11,13 @@ from ambassador.protocols.redis import accept, clients, specials
 from ambassador.protocols.redis.cluster import answers, subscriptions, transactions
 from ambassador.protocols.redis.cluster.asked import Joined
 from ambassador.protocols.redis.cluster.routes import ANY, HOME, Target
-from ambassador.protocols.redis.lanes import PLAIN
 from ambassador.protocols.redis.line import words_for
 from ambassador.protocols.redis.state import FORWARDED, Pin
 from ambassador.protocols.redis.subscriptions import GROUPS
 from ambassador.wire.redis.commands import Code, Kind, kind_of
 from ambassador.wire.redis.messages import OK, error, request
 from ambassador.wire.redis.redact import hides
+from ambassador.wire.redis.requests import PLAIN
 from ambassador.wire.redis.split import Join, parse_cursor, scan_reply
 
 if TYPE_CHECKING:

@@ -29,6 +29,8 @@ _ELSEWHERE = "ERR a connection has subscriptions at one node of the cluster only
 class Listener(Taker):
     """Passes on what a node says unasked. A node that gives a slot away ends the subscriptions to its channels."""
 
+    __slots__ = ("_client", "_line")
+
     def __init__(self, client: ClusterClient, line: PrivateLine) -> None:
         self._client = client
         self._line = line

@@ -8,13 +8,13 @@ from ambassador.errors import ClientError, Reason, UpstreamError
 from ambassador.protocols.redis.cluster.asked import NOT_NOW
 from ambassador.protocols.redis.cluster.node import HAS_MOVED, Node
 from ambassador.protocols.redis.cluster.routes import HOME, Target
-from ambassador.protocols.redis.lanes import PLAIN
 from ambassador.protocols.redis.line import PrivateLine
 from ambassador.protocols.redis.state import Pin
 from ambassador.wire.redis.cluster import CROSSSLOT, parse_redirect
 from ambassador.wire.redis.commands import Code, Kind, find
 from ambassador.wire.redis.messages import OK, QUEUED, error, error_word, request
 from ambassador.wire.redis.redact import hides
+from ambassador.wire.redis.requests import PLAIN
 from ambassador.wire.redis.split import BY_NODE
 
 if TYPE_CHECKING:

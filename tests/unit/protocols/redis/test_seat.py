@@ -11,7 +11,7 @@ from ambassador.access.base import Principal
 from ambassador.errors import Reason
 from ambassador.net.relay import End
 from ambassador.protocols.redis.lanes import Asking
-from ambassador.protocols.redis.line import Refusing
+from ambassador.protocols.redis.line import PrivateLine, Refusing
 from ambassador.protocols.redis.seat import Seat
 from ambassador.protocols.redis.state import Pin, Silence
 from ambassador.wire.redis.commands import Code, Kind
@@ -176,15 +176,15 @@ async def test_a_client_that_leaves_in_the_moment_of_an_answer_leaves_no_connect
     await guest.ask("WATCH k")
     pin = guest.talk.pin
     assert pin is not None
-    asked = pin.question
+    asked = PrivateLine.question
 
-    def overheard(*words: bytes | str | int) -> asyncio.Future[bytes | None]:
-        answer = asked(*words)
+    def overheard(line: PrivateLine, *words: bytes | str | int) -> asyncio.Future[bytes | None]:
+        answer = asked(line, *words)
         # Before whoever waits for it: the answer has come, and the client is gone before it is heard.
         answer.add_done_callback(lambda _: guest.talk.finish(End(Reason.CLIENT_CLOSED, None, "client")))
         return answer
 
-    monkeypatch.setattr(pin, "question", overheard)
+    monkeypatch.setattr(PrivateLine, "question", overheard)
     guest.say("UNWATCH", "SELECT 5")
     await guest.end()
     await until("it to be closed", lambda: pin.gone)
