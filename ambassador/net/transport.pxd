@@ -5,6 +5,7 @@ from ambassador.net.syscalls cimport Descriptor
 from ambassador.net.taker cimport Taker
 
 
+cdef Py_ssize_t READS
 cdef unsigned int READ, WRITE, ERROR, BROKEN, READABLE, WRITABLE, DOUBTFUL, EDGES
 
 

@@ -351,3 +351,7 @@ class Transport(Descriptor):
             except OSError as error:
                 self._watched = before
                 self._lose(error)
+
+
+# Its type hides it from Python, when compiled.
+globals().update(READS=READS)
