@@ -184,6 +184,11 @@ def access(name: str, listener: ListenerSettings) -> Found:
             )
     for need in sorted(settings.options.needs - _offered(listener, local=local)):
         yield (*path, settings.kind), _NEEDS[need]
+    protocol = registry.resolve("protocols", listener.protocol)
+    told_apart = getattr(protocol, "negotiates_tls", True) or getattr(protocol, "client_speaks_first", True)
+    if listener.tls is not None and listener.tls.mode == "allow" and not told_apart:
+        message = f"{listener.protocol} does not show whether a client speaks TLS: write require, the default"
+        yield ("listeners", name, "tls", "mode"), message
 
 
 def encryption(name: str, upstream: UpstreamSettings) -> Found:

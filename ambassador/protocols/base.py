@@ -113,6 +113,9 @@ class Protocol(ABC):
     negotiates_tls: ClassVar[bool] = False
     """Whether TLS is begun in the protocol's own words; otherwise the session begins it before `accept`."""
 
+    client_speaks_first: ClassVar[bool] = False
+    """Whether the first bytes are always the client's, so that they tell whether it speaks TLS."""
+
     names_users: ClassVar[bool] = False
     """Whether every client says which user it wants to be before it is let in."""
 

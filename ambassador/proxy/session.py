@@ -33,6 +33,9 @@ _log = logs.logger(__name__)
 _RUN = secrets.token_hex(3)
 _NUMBERS = itertools.count(1)
 
+HANDSHAKE = b"\x16"
+"""The type of the record that a TLS connection begins with (RFC 8446, section 5.1)."""
+
 _NOT_ANSWERED = {Reason.CLIENT_CLOSED, Reason.CANCEL_REQUEST}
 """Ends after which nobody waits for an answer."""
 
@@ -209,10 +212,19 @@ class Session:
         tls = self.plan.tls
         if tls is None or self.plan.protocol.negotiates_tls:
             return
+        settings = self.plan.settings.tls
+        if settings is not None and settings.mode == "allow" and not await self._speaks_tls():
+            return
         try:
             await self.stream.start_tls(tls.current, server_side=True)
         except (TlsFailed, OSError) as error:
             raise ClientError(Reason.TLS_FAILED, f"TLS with the client failed: {error}", public="") from error
+
+    async def _speaks_tls(self) -> bool:
+        """Whether the client begins a handshake; it is asked where clients speak first, and never begin so else."""
+        begun = await self.stream.read()
+        self.stream.unread(begun)
+        return begun.startswith(HANDSHAKE)
 
     def _downstream(self) -> Downstream:
         settings = self.plan.settings

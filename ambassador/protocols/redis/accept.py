@@ -20,6 +20,9 @@ TRIES = 16
 MOST = 16384
 """Most bytes of a request before the proof, as the server's own bound for a single argument."""
 
+FORGED = frozenset({b"POST", b"HOST:"})
+"""What a browser says that a foreign page has led here. Nothing behind it is obeyed, as at a server."""
+
 WRONG = "WRONGPASS invalid username-password pair or user is disabled."
 NO_PROOF = "NOAUTH Authentication required."
 NO_PROOF_YET = (
@@ -107,6 +110,8 @@ async def _hear(downstream: Downstream, data: bytes, *, line: bool) -> tuple[_He
     """Take one request of a client that is not known yet: what it was, and who it has proven to be."""
     words = parse_inline(data) if line else parse_request(data) if not data.startswith((b"*0", b"*-")) else []
     name = words[0].upper() if words else b""
+    if name in FORGED:
+        raise misled()
     try:
         if name == b"AUTH":
             user, password = parse_auth(words)
@@ -138,6 +143,12 @@ def _put_off(downstream: Downstream, name: bytes) -> None:
         raise ClientError(Reason.CLIENT_CLOSED, "the client said QUIT before it showed a password")
     if name:
         downstream.stream.write(b"+RESET\r\n" if name == b"RESET" else error(NO_PROOF))
+
+
+def misled() -> ClientError:
+    """What to say to a client that speaks HTTP, before it is seen off."""
+    words = "the client speaks HTTP: a browser, perhaps, that a foreign page has led here"
+    return ClientError(Reason.BAD_MESSAGE, words, public="Protocol error: no HTTP here")
 
 
 def introduce(downstream: Downstream, user: bytes | None) -> None:

@@ -31,6 +31,7 @@ from ambassador.wire.redis.redact import redact_error
 
 if TYPE_CHECKING:
     from ambassador.protocols.redis.client import Conversation
+    from ambassador.protocols.redis.seat import Seat
 
 _log = logs.logger(__name__)
 
@@ -288,7 +289,7 @@ class Hub:
         """The server says it is a replica: the next commands look for the primary."""
         self.moving.demoted(line)
 
-    def disguise(self, error: bytes, client: Conversation) -> bytes:
+    def disguise(self, error: bytes, client: Seat) -> bytes:
         """An error reply without the name of the user we log in as, which is nobody's business."""
         return redact_error(error, self.username, client.shown_name)
 

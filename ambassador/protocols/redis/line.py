@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ambassador.credentials.credential import Credential
     from ambassador.protocols.redis.client import Conversation
     from ambassador.protocols.redis.hub import Hub
+    from ambassador.protocols.redis.seat import Seat
 
 LOST = error("ERR the connection to the upstream server was lost before it answered")
 """What a client gets for a command that may or may not have been carried out."""
@@ -256,17 +257,19 @@ class ServerLine(Line):
 
     def on_error(self, run: Run, error: bytes) -> bytes:
         """See `Line`. What the server says of our login is for us; a client is told in words of our own."""
+        return error if run.client is None else self.translate(error, cast("Seat", run.client))
+
+    def translate(self, error: bytes, client: Seat) -> bytes:
+        """What a client is told where the server says `error`; and what follows of it for us."""
         word = error_word(error)
-        if run.client is None:
-            return error
         if word in AUTH_REFUSED:
             self.hub.login_refused(self.version)
             self.retire()
             return LOGGED_OUT
         if word == "READONLY":
             self.hub.demoted(self)
-            run.client.watched = True  # it may have to move, once it is owed nothing
-        return self.hub.disguise(error, cast("Conversation", run.client))
+            client.watched = True  # it may have to move, once it is owed nothing
+        return self.hub.disguise(error, client)
 
     def retire(self) -> None:
         """Take no more requests; go once the last reply is delivered."""

@@ -27,7 +27,8 @@ class RedisListenerOptions(Model):
 
     allow: Words = ()
     """Commands (`GET`), sub-commands (`CONFIG|GET`) and categories (`@read`) that clients may use; everything else is
-    refused. Without it everything is allowed but what shows or changes the proxy's own login."""
+    refused but what every driver sends (PING, HELLO, COMMAND, the harmless ones of CLIENT) and MULTI, WATCH and their
+    like. Without it everything is allowed but what shows or changes the proxy's own login."""
 
     deny: Words = ()
     """The same words, for what clients may not use; wins over `allow`. Scripts are refused with it, since they could

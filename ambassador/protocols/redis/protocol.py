@@ -31,6 +31,7 @@ class Redis(Protocol):
 
     ListenerOptions = RedisListenerOptions
     UpstreamOptions = RedisUpstreamOptions
+    client_speaks_first = True
     asks_for_passwords = True
     logs_in = True
     request_kinds = tuple(kind.name.lower() for kind in Kind)

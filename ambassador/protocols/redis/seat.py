@@ -263,7 +263,7 @@ class Seat(Asking):
         pin.asked -= 1
         if reply is None:
             raise UpstreamError(Reason.UPSTREAM_CLOSED, "the server closed the connection")
-        return reply
+        return pin.translate(reply, self) if reply.startswith(b"-") else reply
 
     def reply(self, words: bytes, *, kind: int = Kind.CONNECTION, denied: bool = False) -> None:
         """Answer the client ourselves; `denied`: with what the listener's policy says."""

@@ -94,6 +94,9 @@ async def _serve(client: Conversation, code: int, words: Words) -> None:
     if name == b"QUIT":
         quit_(client)
         return
+    if name in accept.FORGED:
+        client.fail(accept.misled())
+        return
     if client.principal is None and name not in ALWAYS_HEARD:
         client.reply(error(accept.NO_PROOF))
         return
@@ -304,7 +307,7 @@ async def _turn(client: Conversation, why: Pin, words: Words) -> None:
 
 
 _RAW = {
-    Pin.MONITOR: frozenset[bytes](),
+    Pin.MONITOR: frozenset({b"PING"}),
     Pin.REPLICATION: frozenset({b"PING", b"REPLCONF", b"PSYNC", b"SYNC"}),
 }
 """What may still be said on a connection that has become something else."""
@@ -321,7 +324,9 @@ def say_raw(client: Conversation, data: bytes, *, line: bool) -> None:
     if name in _RAW[client.state.why] and client.pin is not None:
         client.pin.to.take(request(*words))
     elif name == b"QUIT":
-        client.finish(End(Reason.CLIENT_CLOSED, None, "client"))
+        quit_(client)
+    elif name == b"MONITOR" and client.state.why is Pin.MONITOR:
+        return  # without a word, as the server
     elif name == b"RESET" and client.state.why is Pin.MONITOR:
         client.halt(partial(reset, client, Code.RESET, words))
     else:

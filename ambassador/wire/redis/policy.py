@@ -9,8 +9,8 @@ redacted: see `redact`. MIGRATE, MONITOR, DEBUG, PSYNC, SHUTDOWN and SAVE show n
 operator.
 
 A script calls what it likes, with our login's rights. So what denies commands denies scripts as well, unless they are
-allowed by name or as such. SCRIPT DEBUG is refused whatever is allowed: it makes a debugger of a connection that is not
-the client's alone.
+allowed by name or as such. Two are refused whatever is allowed: SCRIPT DEBUG, which makes a debugger of a connection
+that is not the client's alone, and DEBUG SET-DISABLE-DENY-SCRIPTS, with which a script could read our login.
 
 With key rules, what reaches keys that it does not name is refused, unless `allow` names the command itself: KEYS, SCAN,
 FLUSHALL, scripts (whatever keys they declare), SORT with patterns. So is what the table does not know, and CONFIG SET,
@@ -33,7 +33,7 @@ from ambassador.wire.redis.redact import is_secret
 # As in Redis, who is not let in yet may use these, and so nobody is refused them.
 _NEVER_REFUSED: Final = frozenset({b"AUTH", b"HELLO", b"QUIT", b"RESET"})
 
-# What every driver sends, and what only ends or marks something of the connection itself; `allow` need not say so.
+# What every driver sends, and what only ends or marks something of the connection itself.
 _NEEDED: Final = _NEVER_REFUSED | {
     b"PING", b"ECHO", b"SELECT", b"COMMAND", b"READONLY", b"READWRITE", b"MULTI", b"EXEC", b"DISCARD", b"WATCH",
     b"UNWATCH", b"UNSUBSCRIBE", b"PUNSUBSCRIBE", b"SUNSUBSCRIBE", b"CLIENT|SETNAME", b"CLIENT|GETNAME", b"CLIENT|ID",
@@ -42,12 +42,19 @@ _NEEDED: Final = _NEVER_REFUSED | {
     b"CLIENT|MAINT_NOTIFICATIONS",
 }  # fmt: skip
 
+# What of it leads further than what is allowed: to other databases, to the names of all keys that change.
+_LEADING_ON: Final = frozenset({b"SELECT", b"CLIENT|TRACKING"})
+
+# What `allow` need not name.
+_IMPLIED: Final = _NEEDED - _LEADING_ON
+
 # What shows or changes a login, without any policy.
 _GUARDED: Final = frozenset({
     b"ACL", b"REPLICAOF", b"SLAVEOF", b"FAILOVER", b"CLUSTER|MEET", b"CLUSTER|REPLICATE", b"MODULE|LOAD",
     b"MODULE|LOADEX", b"SENTINEL|SET", b"SENTINEL|CONFIG",
 })  # fmt: skip
-_NEVER: Final = frozenset({b"SCRIPT|DEBUG"})
+_NEVER: Final = frozenset({b"SCRIPT|DEBUG", b"DEBUG|SET-DISABLE-DENY-SCRIPTS"})
+_CONTAINERS: Final = frozenset({b"SENTINEL", b"DEBUG"})
 _NOT_GUARDED: Final = frozenset({b"ACL|WHOAMI", b"ACL|CAT", b"ACL|GENPASS", b"ACL|HELP", b"ACL|DRYRUN"})
 
 _SCRIPTS: Final = frozenset({b"EVAL", b"EVALSHA", b"EVAL_RO", b"EVALSHA_RO", b"FCALL", b"FCALL_RO"})
@@ -130,8 +137,8 @@ def _subject(words: list[bytes], table: Mapping[bytes, Command]) -> _Subject:
 
 
 def _has_subcommands(container: bytes, table: Mapping[bytes, Command]) -> bool:
-    # Old Sentinels do not tell, and ours does not know them.
-    return container == b"SENTINEL" or (container in table and bool(table[container].subcommands))
+    # Of these no table tells, or not every server's.
+    return container in _CONTAINERS or (container in table and bool(table[container].subcommands))
 
 
 class Policy:
@@ -139,7 +146,8 @@ class Policy:
 
     Args:
         allow: commands (`GET`), sub-commands (`CONFIG|GET`) and categories (`@read`), in any case; then nothing else
-            may be used, except what every driver needs to connect, and to end what it began. Empty: everything may.
+            may be used, except what every driver needs to connect, and to end what it began: not SELECT, nor CLIENT
+            TRACKING. Empty: everything may.
         deny: the same; wins over `allow`.
         read_only: refuse what may change data or the server.
         keys: prefixes of the keys that may be used; empty: all.
@@ -211,7 +219,7 @@ class Policy:
             return False
         if self._is_denied(subject):
             return True
-        if self._allow and not self._allow.cover(subject) and not subject.within(_NEEDED):
+        if self._allow and not self._allow.cover(subject) and not subject.within(_IMPLIED):
             return True
         if subject.within(_GUARDED) and subject.name not in _NOT_GUARDED and not self._allow.name(subject):
             return True
@@ -240,6 +248,7 @@ class Policy:
         names = {command.name.decode("utf-8", "replace") for command in _all(table)}
         names |= {name.decode() for name in _NEEDED}
         asked = {name.decode("utf-8", "replace") for entries in (self._allow, self._deny) for name in entries.names}
+        asked = {name for name in asked if name.partition("|")[0].encode() not in _CONTAINERS}
         return [f"there is no command {name}{_nearest(name, names)}" for name in sorted(asked - names)]
 
     def unknown_categories(self) -> list[str]:
@@ -280,7 +289,7 @@ def _sets_secret(words: list[bytes], subject: _Subject) -> bool:
 
 def _reaches_all(words: list[bytes], subject: _Subject, keys: list[int]) -> bool:
     """Whether it may reach keys that it does not name."""
-    if subject.name in _SCRIPTS | _SHOWING_KEYS:
+    if subject.within(_SCRIPTS | _SHOWING_KEYS):
         return True
     if subject.name in {b"SORT", b"SORT_RO"}:
         pairs = itertools.pairwise(words)

@@ -71,8 +71,9 @@ class Stayers:
         found = {kind: self._table.rows(kind) for kind in self.done}
         self._table.drop()
         if error is None:
-            assert self._errors == []
-            assert found == self.done, "what was told to have been done is not what was done"
+            for failure in self._errors:
+                raise failure
+            assert found == self.done, f"in the table are {found}, and {self.done} were told to be"
 
     def _run(self) -> None:
         try:

@@ -173,7 +173,13 @@ class ShowOptions(Model):
 
 def _protocol(upstream_options: type[Model]) -> SimpleNamespace:
     logs_in = upstream_options is not Nothing
-    return SimpleNamespace(ListenerOptions=ForwardOptions, UpstreamOptions=upstream_options, logs_in=logs_in)
+    return SimpleNamespace(
+        ListenerOptions=ForwardOptions,
+        UpstreamOptions=upstream_options,
+        logs_in=logs_in,
+        negotiates_tls=logs_in,
+        client_speaks_first=False,
+    )
 
 
 PLUGINS: dict[str, dict[str, SimpleNamespace | None]] = {

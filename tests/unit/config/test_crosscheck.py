@@ -236,6 +236,20 @@ def test_trusting_the_network_must_be_meant() -> None:
 TLS = {"cert": __file__, "key": __file__}
 
 
+def test_plain_clients_beside_tls_need_a_protocol_that_tells_them_apart() -> None:
+    both = {"listen": "127.0.0.1:1", "tls": TLS | {"mode": "allow"}}
+    upstreams = {"orders": {"endpoints": "db:1"}}
+    listeners = {"orders": both | {"postgres": {"upstream": "orders"}}}
+    assert found(config(listeners=listeners, upstreams=upstreams)) == []
+    listeners = {"orders": both | {"tcp": {"upstream": "orders"}}}
+    assert found(config(listeners=listeners, upstreams=upstreams)) == [
+        (
+            "listeners.orders.tls.mode",
+            "tcp does not show whether a client speaks TLS: write require, the default",
+        )
+    ]
+
+
 @pytest.mark.parametrize(
     ("access", "missing", "enough"),
     [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from ipaddress import ip_network
 
 import pytest
@@ -653,6 +654,47 @@ async def test_one_that_never_finishes_its_handshake_is_not_answered_in_the_clea
     assert await everything(ends[1]) == b""
     await ended(session)
     assert scene.end()["reason"] == "login_timeout"
+
+
+@pytest.fixture
+def migrating(scene: Scene, server_tls: ServerContexts, authority: Authority) -> Scene:
+    pair = authority.server("localhost")
+    scene.change(tls=server_tls)
+    scene.plan = replace(
+        scene.plan,
+        settings=scene.plan.settings.model_copy(update={"tls": ServerTls(cert=pair.cert, key=pair.key, mode="allow")}),
+    )
+    return scene
+
+
+async def test_where_both_are_let_in_the_first_byte_tells_which(
+    migrating: Scene, ends: Ends, authority: Authority
+) -> None:
+    plain = begin(migrating, ends[0])
+    ends[1].write(b"PING")
+    assert await ends[1].read() == b"PING"
+    ends[1].abort()
+    await ended(plain)
+    async with stream_pair() as (near, client):
+        session = begin(migrating, near)
+        await client.start_tls(trusting(authority), server_side=False, server_hostname="localhost")
+        client.write(b"PING")
+        assert await client.read() == b"PING"
+        client.abort()
+        await ended(session)
+
+
+@pytest.mark.parametrize("said", [b"", b"\x16", b"\x16\x03\x01"])
+async def test_where_both_are_let_in_who_says_too_little_is_not_waited_for(
+    migrating: Scene, ends: Ends, said: bytes
+) -> None:
+    migrating.limit(login_timeout=0.05)
+    session = begin(migrating, ends[0])
+    if said:
+        ends[1].write(said)
+    await everything(ends[1])
+    await ended(session)
+    assert migrating.end()["reason"] == "login_timeout"
 
 
 async def test_the_client_that_a_balancer_names_is_the_one_in_the_log_and_for_the_protocol(

@@ -14,8 +14,8 @@ from ambassador.wire.redis.cluster import parse_redirect
 from ambassador.wire.redis.messages import Protocol, error, error_word
 
 if TYPE_CHECKING:
-    from ambassador.protocols.redis.client import Conversation
     from ambassador.protocols.redis.cluster.nodes import Cluster
+    from ambassador.protocols.redis.seat import Seat
     from ambassador.protocols.redis.shared import SharedLine
     from ambassador.wire.redis.place import Place
 
@@ -82,7 +82,7 @@ class Node(Hub):
         if not self.closed and not self.leaving and not line.hub.closed:
             self.cluster.suspect()
 
-    def disguise(self, error: bytes, client: Conversation) -> bytes:
+    def disguise(self, error: bytes, client: Seat) -> bytes:
         """See `Hub`: within a transaction a client cannot be sent elsewhere unseen, but it need not know of nodes."""
         word, in_multi = error_word(error), client.state.multi
         redirect = parse_redirect(error, self.place.host) if word in {"MOVED", "ASK"} else None

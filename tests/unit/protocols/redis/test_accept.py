@@ -178,6 +178,14 @@ async def test_a_small_request_may_not_grow_in_small_pieces(table: Table) -> Non
     assert (await task).reason is Reason.BAD_MESSAGE
 
 
+@pytest.mark.parametrize("data", [b"POST / HTTP/1.1\r\n", b"PING\r\nHost: x\r\n", request("post", "/")])
+async def test_a_browser_that_was_misled_is_seen_off(table: Table, data: bytes) -> None:
+    guest = await stranger(table, b"right")
+    guest.send(data + request("AUTH", "right"))
+    error = await refused(guest)
+    assert (error.reason, error.public) == (Reason.BAD_MESSAGE, "Protocol error: no HTTP here")
+
+
 async def test_what_is_no_request_is_refused(table: Table) -> None:
     guest = await stranger(table, b"right")
     guest.send(b"*1\r\n!")

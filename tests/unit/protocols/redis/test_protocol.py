@@ -155,6 +155,7 @@ def test_what_the_session_needs_to_know_of_it() -> None:
     assert Redis.asks_for_passwords
     assert Redis.logs_in
     assert not Redis.negotiates_tls
+    assert Redis.client_speaks_first
     assert Redis.request_kinds[:3] == ("read", "write", "other")
 
 

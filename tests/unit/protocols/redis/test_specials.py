@@ -270,6 +270,15 @@ async def test_an_error_that_names_our_user_names_the_client_instead(real: Table
     assert await guest.ask("GET a") == b"-NOPERM User joe has no permissions to run the 'get' command\r\n"
 
 
+async def test_so_does_one_that_answers_what_we_asked_for_it(real: Table, valkey: ValkeyServer) -> None:
+    valkey.set_user(real.user, real.password, "~* &* +@all -select")
+    guest = await real.guest()
+    await guest.ask("WATCH k")
+    refusal = b"-NOPERM User joe has no permissions to run the 'select' command\r\n"
+    assert await guest.ask("SELECT 2") == refusal
+    assert guest.talk.state.database == 0
+
+
 # ---- MONITOR and replication
 
 
@@ -279,7 +288,8 @@ async def test_whoever_watches_the_server_says_nothing_more(either: Table, fake:
     assert either.pinned == {"monitor": 1}
     fake.sessions[-1].say(b'+1700000000.0 [0 127.0.0.1:1] "GET" "a"\r\n')
     assert await guest.hear() == b'+1700000000.0 [0 127.0.0.1:1] "GET" "a"\r\n'
-    guest.say("GET a")
+    assert await guest.ask("PING") == PONG  # drivers see so whether it lives
+    guest.say("MONITOR", "GET a")
     assert await guest.rest_until_end() == b"-ERR Protocol error: not possible on a connection for monitor\r\n"
     assert (await guest.end()).reason is Reason.BAD_MESSAGE
     assert fake.asked("GET") == 0
@@ -302,6 +312,7 @@ async def test_whoever_watches_may_go(table: Table, word: bytes) -> None:
     guest = await table.guest()
     await guest.ask("MONITOR")
     guest.send(word)
+    assert await guest.rest_until_end() == OK
     assert (await guest.end()).reason is Reason.CLIENT_CLOSED
 
 
@@ -340,6 +351,21 @@ async def test_inline_commands_are_served_like_others(either: Table) -> None:
 async def test_an_inline_command_with_open_quotes_ends_the_conversation(guest: Guest) -> None:
     guest.send(b'SET k "a\r\n')
     assert await guest.rest_until_end() == b"-ERR Protocol error: unbalanced quotes in request\r\n"
+
+
+@pytest.mark.parametrize(
+    "data", [b"POST / HTTP/1.1\r\nHost: x\r\n\r\n", b"SET a 1\r\nHost: x\r\n", pack("post /"), pack("host: x")]
+)
+async def test_a_browser_that_was_misled_is_obeyed_in_nothing_behind_its_request(
+    either: Table, fake: FakeRedis, data: bytes
+) -> None:
+    guest = await either.guest()
+    guest.send(data + b"SET b 2\r\nMULTI\r\n")
+    said = await guest.rest_until_end()
+    assert said == (OK if b"SET" in data else b"") + b"-ERR Protocol error: no HTTP here\r\n"
+    end = await guest.end()
+    assert (end.reason, "HTTP" in (end.error or "")) == (Reason.BAD_MESSAGE, True)
+    assert (0, b"b") not in fake.data.strings
 
 
 async def test_what_the_rules_forbid_never_reaches_the_server(either: Table, fake: FakeRedis) -> None:

@@ -34,6 +34,15 @@ def test_a_debugger_of_scripts_is_refused_whatever_is_allowed() -> None:
     assert judge(Policy(), "SCRIPT LOAD x") is None
 
 
+def test_what_would_let_a_script_see_our_login_is_refused_whatever_is_allowed() -> None:
+    for one in (Policy(), policy("DEBUG"), policy("DEBUG|SET-DISABLE-DENY-SCRIPTS"), policy("@all")):
+        assert judge(one, "debug set-disable-deny-scripts 1") == refusal("debug|set-disable-deny-scripts")
+    assert judge(Policy(), "DEBUG SLEEP 0") is None
+    assert judge(policy("DEBUG|SLEEP"), "DEBUG SLEEP 0") is None
+    assert judge(policy("DEBUG|SLEEP"), "DEBUG RELOAD") == refusal("debug|reload")
+    assert policy("DEBUG|SLEEP").unknown_commands(BUILT_IN) == []
+
+
 @pytest.mark.parametrize(
     ("line", "name"),
     [
@@ -149,7 +158,6 @@ def test_with_an_allow_list_nothing_else_may_be_used() -> None:
         "AUTH x",
         "HELLO 3",
         "PING",
-        "SELECT 1",
         "CLIENT SETINFO lib-name x",
         "CLIENT MAINT_NOTIFICATIONS ON",
         "COMMAND",
@@ -163,6 +171,13 @@ def test_what_every_driver_needs_is_allowed_unsaid(line: str) -> None:
     assert judge(policy("GET"), line) is None
     assert judge(policy("", "", read_only=True), line) is None
     assert judge(policy("", "", keys=["k"]), line) is None
+
+
+@pytest.mark.parametrize(("line", "name"), [("SELECT 1", "select"), ("CLIENT TRACKING ON BCAST", "client|tracking")])
+def test_what_leads_to_other_data_is_to_be_named(line: str, name: str) -> None:
+    assert judge(policy("GET"), line) == refusal(name)
+    assert judge(policy(f"GET {name.upper()}"), line) is None
+    assert judge(policy("", "", read_only=True), line) is None
 
 
 def test_a_client_that_could_do_harm_is_not_needed() -> None:
@@ -212,7 +227,7 @@ def test_a_command_that_nobody_knows_may_be_what_a_category_keeps_out() -> None:
         ("FUNCTION LOAD x", "function|load"),
         ("CONFIG SET maxmemory 1", "config|set"),
         ("SHUTDOWN", "shutdown"),
-        ("DEBUG SLEEP 1", "debug"),
+        ("DEBUG SLEEP 1", "debug|sleep"),
         ("CLIENT KILL x", "client|kill"),
     ],
 )
