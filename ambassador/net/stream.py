@@ -78,6 +78,11 @@ class Stream(Flow):
         return len(self._buffer)
 
     @property
+    def unsent(self) -> int:
+        """How many bytes that were written the kernel has not taken yet."""
+        return self._transport.unsent
+
+    @property
     def closed(self) -> bool:
         """Whether the connection is gone."""
         return self._closed
@@ -260,7 +265,7 @@ class Stream(Flow):
             if not (self._eof_sent and self._engine is None):
                 self._transport.write_eof()
             self._steer()
-        self._farewell = Farewell(self._queued, self._let_go, linger=linger or LINGER, reset=False)
+        self._farewell = Farewell(lambda: self.unsent, self._let_go, linger=linger or LINGER, reset=False)
 
     def abort(self) -> None:
         """End at once: unsent bytes are dropped, and the peer sees a reset."""
@@ -275,7 +280,7 @@ class Stream(Flow):
             acknowledged: wait until the machine of a TCP peer has it too, since ours may go away with us.
         """
         acknowledged = acknowledged and self._socket.family != socket.AF_UNIX
-        while not self._closed and (self._unsent() if acknowledged else self._queued()):
+        while not self._closed and (self._unsent() if acknowledged else self.unsent):
             await SYSTEM.sleep(_LOOK)
 
     async def wait_closed(self, timeout: float) -> None:
@@ -298,11 +303,8 @@ class Stream(Flow):
             self._steer()
             self._farewell = Farewell(self._unsent, self._let_go, linger=linger, reset=True)
 
-    def _queued(self) -> int:
-        return self._transport.unsent
-
     def _unsent(self) -> int:
-        return self._queued() + unacknowledged(self._socket)
+        return self.unsent + unacknowledged(self._socket)
 
     def _let_go(self, reset: bool) -> None:
         if self._closed:

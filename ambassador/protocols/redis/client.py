@@ -72,6 +72,11 @@ class Conversation(Seat, Link):
         return self.sent
 
     @property
+    def read(self) -> int:
+        """How many bytes it has been sent that are not waiting here any more."""
+        return self.sent - self.stream.unsent
+
+    @property
     def in_transaction(self) -> bool:
         return self.state.multi
 
@@ -316,7 +321,7 @@ class Conversation(Seat, Link):
 
     def too_slow(self) -> None:
         """It does not take what it asked for, and others wait behind it."""
-        self.stream.close(reset=True)
+        self.stream.abort()  # not behind what it does not take
         words = "the client does not read its replies, and keeps others from theirs"
         self.finish(End(Reason.SLOW_CLIENT, words, "client"))
 
@@ -324,6 +329,8 @@ class Conversation(Seat, Link):
         """See `Asking`: from the next time it is owed nothing, the client has a connection of its own for a while."""
         self.heavy_until = self.hub.clock.now() + HEAVY
         self.watched = True
+        if isinstance(self.line, SharedLine) and len(self.hub.clients) > 1:
+            self.line.make_way()
 
     def broken_off(self, *, ends: bool = False) -> None:
         """The rest of a reply will not come; it `ends`: because the credential of its connection does."""

@@ -2,7 +2,8 @@
 
 Replies come in one stream: while a client does not take its own, nobody behind it gets theirs. So everybody else is
 moved to another connection; what they had asked is asked again there, if it only reads. What may have changed something
-is never asked twice: who waits for such a reply waits for the slow client, but not for long.
+is never asked twice: for those who wait for such a reply the slow client's is taken into memory. Where there is no room
+for that, they wait, but not for long.
 """
 
 from __future__ import annotations
@@ -29,20 +30,38 @@ _log = logger(__name__)
 MOMENT = 0.02
 """Seconds that a client may take to read on before the others are moved."""
 
+SOON = 0.005
+"""Seconds between looks at how much has been taken into memory."""
+
+ROOM = 32 << 20
+"""Bytes of replies that are kept for the slow clients of one upstream; about that much again may come between looks."""
+
 PATIENCE = 1.0
-"""Seconds that those who cannot be moved wait for it; then it is cut."""
+"""Seconds that those who cannot be moved wait, all in all, for clients that do not read; then these are cut."""
+
+BRISK = 50e6
+"""Bytes a second with which a client reads fast enough, however long its reply is."""
+
+_HARMLESS = frozenset({Kind.READ, Kind.OTHER})
+"""Plain commands that may be asked twice: those that read, and PING, ECHO, INFO and their like."""
 
 
 class SharedLine(ServerLine):
-    """Clients ask on it as they come. What they ask in one turn of the loop goes in one write."""
+    """Clients ask on it as they come. What they ask in one turn of the loop goes in one write.
 
-    __slots__ = ("_slow", "_timer")
+    Attributes:
+        slow: clients that do not read now, and how much each had read when that was looked at last.
+    """
+
+    __slots__ = ("_makes_way", "_patience", "_timer", "slow")
 
     def __init__(self, hub: Hub, lease: Lease, protocol: Protocol, database: int) -> None:
         super().__init__(hub, lease, protocol, database, gathers=True)
         lease.move(State.SHARED)
         self.remembers = True
-        self._slow: set[Creditor] = set()
+        self.slow: dict[Conversation, int] = {}
+        self._patience = PATIENCE
+        self._makes_way = False
         self._timer: asyncio.TimerHandle | None = None
 
     def retire(self) -> None:
@@ -85,45 +104,67 @@ class SharedLine(ServerLine):
 
     # ---- slow clients
 
-    def wait_for(self, client: Creditor) -> None:
-        """`client` does not read: take nothing more from the server until it does."""
-        if self.gone or not self._owes(client):
-            return
-        self._slow.add(client)
-        self.stream.pause_reading()
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(MOMENT, self._move_others)
+    def make_way(self) -> None:
+        """What comes now takes its time: the others are to have another connection, as soon as there is one."""
+        self._makes_way = True
+        if self.open:
+            self.hub.supersede(self)
 
-    def wait_no_more(self, client: Creditor) -> None:
+    def wait_for(self, client: Conversation) -> None:
+        """`client` does not read: take nothing more from the server until it does, or others need that."""
+        if self.gone or not any(run.client is client for run in self._runs()):
+            return
+        self.slow[client] = client.read
+        self.stream.pause_reading()
+        self._look_in(MOMENT)
+
+    def wait_no_more(self, client: Conversation) -> None:
         """It reads again, or is gone."""
-        if client not in self._slow:
-            return
-        self._slow.discard(client)
-        if self._slow or self.gone:
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self.stream.resume_reading()
+        if self.slow.pop(client, None) is not None and not (self.slow or self.gone):
+            self.stream.resume_reading()
 
     def hand_over(self, line: SharedLine) -> None:
         """`line` has taken the place of this one: have asked there again what can be."""
-        if self._slow:
+        if self._makes_way:
             for run in self._movable():
                 resume(_successor(run), line)
 
-    def _move_others(self) -> None:
-        self.hub.supersede(self)
-        self._timer = asyncio.get_running_loop().call_later(PATIENCE, self._cut_slow)
+    def _look_in(self, seconds: float) -> None:
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(seconds, self._look, seconds)
 
-    def _cut_slow(self) -> None:
+    def _look(self, passed: float) -> None:
+        """See to those who wait behind clients that have not read for a moment."""
         self._timer = None
-        if any(run.client not in self._slow for run in self._runs()):
-            for client in tuple(self._slow):
-                cast("Conversation", client).too_slow()
+        waits = any(run.client not in self.slow for run in self._runs())
+        if not waits:
+            self._patience = PATIENCE
+        if not self.slow:
+            return
+        self.make_way()
+        if waits and self._has_room():
+            self.stream.resume_reading()
+            self._look_in(SOON)
+            return
+        self.stream.pause_reading()
+        if waits:
+            self._lose_patience(passed)
+        if waits or self.open:
+            self._look_in(MOMENT)
 
-    def _owes(self, client: Creditor) -> bool:
-        return any(run.client is client for run in self._runs())
+    def _has_room(self) -> bool:
+        lines = (line for line in self.hub.live if isinstance(line, SharedLine))
+        return sum(client.stream.unsent for line in lines for client in line.slow) < ROOM
+
+    def _lose_patience(self, passed: float) -> None:
+        """Cut those who have not read fast enough for too long."""
+        lazy = [client for client, before in self.slow.items() if client.read - before < BRISK * passed]
+        self.slow = {client: client.read for client in self.slow}
+        if lazy:
+            self._patience -= passed
+        if self._patience <= 0:
+            for client in lazy:
+                client.too_slow()
 
     def _runs(self) -> Iterator[Run]:
         """What is owed to clients, in order."""
@@ -134,11 +175,11 @@ class SharedLine(ServerLine):
             run = run.after
 
     def _movable(self) -> list[Run]:
-        """The runs of those clients of whom all runs only read, and who have seen nothing of their replies yet."""
-        staying = set(self._slow)
+        """The runs of those clients all of whose runs do no harm, and who have seen nothing of their replies yet."""
+        staying: set[Creditor] = set(self.slow)
         for run in self._runs():
             started = run.count != run.total or (run is self.first and self.cut_short)
-            if run.client is not None and (run.asked is None or started or not _only_reads(run)):
+            if run.client is not None and (run.asked is None or started or not _is_harmless(run)):
                 staying.add(run.client)
         return [run for run in self._runs() if run.client not in staying]
 
@@ -154,8 +195,8 @@ def resume(run: Run, line: SharedLine) -> None:
         line.to.take(data)
 
 
-def _only_reads(run: Run) -> bool:
-    return run.kind == Kind.READ if run.kinds is None else all(kind == Kind.READ for kind in run.kinds)
+def _is_harmless(run: Run) -> bool:
+    return run.kind in _HARMLESS if run.kinds is None else _HARMLESS.issuperset(run.kinds)
 
 
 def _successor(run: Run) -> Run:

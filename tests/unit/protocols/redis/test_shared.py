@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -61,9 +62,23 @@ async def test_whoever_is_behind_a_slow_client_is_moved_and_answered(
     assert other.counts == {"READ": (2, 0), "OTHER": (1, 0)}
 
 
-async def test_whoever_may_have_changed_something_waits_but_not_for_long(
+async def test_whoever_may_have_changed_something_is_not_made_to_wait(
+    table: Table, fake: FakeRedis, slow: Guest
+) -> None:
+    other = await table.guest()
+    other.say("SET a 1", "GET a")
+    fake.release()
+    assert [await other.hear() for _ in range(2)] == [OK, b"$1\r\n1\r\n"]
+    assert not slow.ended.done()
+    slow.talk.resume()
+    assert await slow.hear() == NULL
+    assert fake.asked("SET") == 1, "it is never asked twice"
+
+
+async def test_where_there_is_no_room_it_waits_but_not_for_long(
     table: Table, fake: FakeRedis, slow: Guest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(shared, "ROOM", 0)
     monkeypatch.setattr(shared, "PATIENCE", 0.02)
     other = await table.guest()
     other.say("GET a", "SET a 1", "GET a")
@@ -86,6 +101,77 @@ async def test_a_slow_client_that_holds_up_nobody_is_left_alone(
     slow.talk.resume()
     fake.release()
     assert await slow.hear() == NULL
+
+
+async def test_a_slow_client_is_cut_for_what_others_wait_in_all(
+    table: Table, fake: FakeRedis, slow: Guest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared, "ROOM", 0)
+    monkeypatch.setattr(shared, "PATIENCE", 0.1)
+    line = slow.talk.line
+    assert isinstance(line, SharedLine)
+    line._patience = 0.1
+    other = await table.guest()
+    other.say("SET a 1")
+    while not slow.ended.done():
+        await asyncio.sleep(0.002)  # it reads on for a moment again and again
+        slow.talk.resume()
+        slow.talk.pause()
+    assert (await slow.end()).reason is Reason.SLOW_CLIENT
+    fake.release()
+    assert await other.hear() == OK
+
+
+async def test_one_that_reads_fast_is_not_cut_however_much_it_has_asked_for(
+    table: Table, fake: FakeRedis, slow: Guest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared, "ROOM", 0)
+    monkeypatch.setattr(shared, "BRISK", 0)
+    line = slow.talk.line
+    assert isinstance(line, SharedLine)
+    line._patience = 0.01
+    other = await table.guest()
+    other.say("SET a 1")
+    await asyncio.sleep(0.1)
+    assert not slow.ended.done()
+    slow.talk.resume()
+    fake.release()
+    assert (await other.hear(), await slow.hear()) == (OK, NULL)
+
+
+async def test_behind_a_long_reply_nobody_waits_who_can_be_moved(table: Table, fake: FakeRedis) -> None:
+    guest, other, writer = [await table.guest() for _ in range(3)]
+    await guest.ask("PING")
+    fake.on("GET", "long", raw=b"$4000000\r\n" + b"x" * 3_000_000)
+    guest.say("GET long")
+    await until("the server to hear of it", lambda: fake.asked("GET", "long") == 1)
+    other.say("GET a", "PING")
+    assert await other.hear() + await other.hear() == NULL + PONG
+    assert fake.accepted == 2
+    writer.say("SET a 1")
+    assert await writer.hear() == OK
+    assert not guest.ended.done()
+
+
+async def test_alone_a_client_gets_a_long_reply_where_it_is(table: Table, fake: FakeRedis) -> None:
+    guest = await table.guest()
+    fake.on("GET", "long", raw=b"$4000000\r\n" + b"x" * 4_000_000 + b"\r\n")
+    assert len(await guest.ask("GET long")) == 4_000_012
+    assert fake.accepted == 1
+
+
+async def test_a_real_reply_that_is_read_slowly_is_kept_for_its_client(real: Table) -> None:
+    slow, other = await real.guest(), await real.guest()
+    await slow.ask("SET {} {}".format("large", "x" * 12_000_000), "DEL n")
+    slow.talk.heavy_until = 0.0
+    await until("it to share", lambda: isinstance(slow.talk.line, SharedLine) or slow.talk.line is None)
+    slow.far.pause_reading()
+    slow.say("GET large")
+    await until("it not to read", lambda: slow.talk.choked)
+    for number in range(20):
+        assert await other.ask("INCR n") == b":%d\r\n" % (number + 1)
+    slow.far.resume_reading()
+    assert await slow.hear() == b"$12000000\r\n" + b"x" * 12_000_000 + b"\r\n"
 
 
 async def test_a_client_that_only_paused_moves_nobody(table: Table, fake: FakeRedis, slow: Guest) -> None:
@@ -194,7 +280,7 @@ async def test_who_was_moved_is_waited_for_where_its_replies_come_from_now(
     assert isinstance(second, SharedLine)
     assert second is not first
     other.talk.pause()
-    assert second._slow == {other.talk}, "nothing more is taken from a server whose replies it does not take"
+    assert set(second.slow) == {other.talk}, "nothing more is taken from a server whose replies it does not take"
     other.talk.resume()
     slow.talk.resume()
     fake.release()
