@@ -46,9 +46,10 @@ class ClusterClient(Ordered):
         transaction: what is known of the one that is open.
         wrote: the node that it wrote to last.
         aim: where its next connection of its own is to lead.
+        watches: the slots of the keys that it has watched on the one it has.
     """
 
-    __slots__ = ("_begun", "_lines", "aim", "transaction", "wrote")
+    __slots__ = ("_begun", "_lines", "aim", "transaction", "watches", "wrote")
 
     def __init__(self, downstream: Downstream, hub: Cluster, rules: Rules, principal: Principal) -> None:
         super().__init__(downstream, hub, rules, principal)
@@ -56,6 +57,7 @@ class ClusterClient(Ordered):
         self.transaction: Transaction | None = None
         self.wrote: Place | None = None
         self.aim: Target = HOME
+        self.watches: frozenset[Target] = frozenset()
         self._lines: dict[Place, SharedLine] = {}
         self._begun = bytearray()  # a request
 

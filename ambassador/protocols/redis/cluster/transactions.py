@@ -36,6 +36,7 @@ class Transaction:
 
     Attributes:
         slot: that it is for; None before the first key.
+        watched: the slots that may be its own: the node was theirs.
         held: what has been queued here, before the first key.
         bound: it is open at a node, on the client's own connection.
         spoilt: something was refused, before it was bound.
@@ -44,6 +45,7 @@ class Transaction:
 
     def __init__(self) -> None:
         self.slot: int | None = None
+        self.watched: frozenset[Target] = frozenset()
         self.held: list[list[bytes]] = []
         self.bound = False
         self.spoilt = False
@@ -81,7 +83,7 @@ def _fits(client: ClusterClient, transaction: Transaction, words: list[bytes]) -
     if not slots:
         return True
     where = min(slots)
-    if transaction.slot is None and _is_here(client, where):
+    if transaction.slot is None and (where in transaction.watched or _is_here(client, where)):
         transaction.slot = where
     return len(slots) == 1 and transaction.slot == where
 
@@ -149,8 +151,7 @@ async def _bind(client: ClusterClient, transaction: Transaction, target: Target,
     client.state.multi = client.state.begun = transaction.bound = True
     if transaction.spoilt:
         refuse_there(client)
-    reply = replies[-1]
-    return HAS_MOVED if error_word(reply) in {"MOVED", "ASK"} and reply.startswith(b"-") else reply
+    return _without_nodes(replies[-1])
 
 
 async def _end(client: ClusterClient, transaction: Transaction, code: int) -> None:
@@ -202,6 +203,7 @@ async def multi(client: ClusterClient, _: int, words: list[bytes]) -> None:
             client.reply(reply, kind=Kind.TRANSACTION)
             return
         client.state.begun = transaction.bound = True
+        transaction.watched = client.watches
     client.state.multi = True
     client.reply(OK, kind=Kind.TRANSACTION)
 
@@ -209,12 +211,14 @@ async def multi(client: ClusterClient, _: int, words: list[bytes]) -> None:
 async def watch(client: ClusterClient, _: int, words: list[bytes]) -> None:
     """WATCH: decides the node, too."""
     target = client.hub.routes.one(words)
-    if client.pin is not None and not _is_here(client, target):
+    watched = frozenset[Target]() if client.pin is None else client.watches
+    if client.pin is not None and target not in watched and not _is_here(client, target):
         raise ClientError(Reason.UNSUPPORTED, CROSSSLOT)
     (reply,) = await _ask_at(client, target, Pin.WATCH, words)
     if reply == OK:
         client.state.watching = True
-    client.reply(reply, kind=Kind.TRANSACTION)
+        client.watches = watched | {target}
+    client.reply(_without_nodes(reply), kind=Kind.TRANSACTION)
 
 
 async def unwatch(client: ClusterClient, _: int, words: list[bytes]) -> None:
@@ -262,6 +266,11 @@ async def _ask_at(client: ClusterClient, target: Target, why: Pin, *commands: li
         else:
             hub.suspect()
         await hub.clock.sleep(PAUSE)
+
+
+def _without_nodes(reply: bytes) -> bytes:
+    """A reply for a client, which need not know of nodes."""
+    return HAS_MOVED if reply.startswith(b"-") and error_word(reply) in {"MOVED", "ASK"} else reply
 
 
 def _is_wrong_place(reply: bytes) -> bool:

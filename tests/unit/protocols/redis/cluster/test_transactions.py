@@ -84,6 +84,19 @@ async def test_watched_keys_decide_the_node_and_are_watched(ring: Ring, member: 
     await until("everything to be free", lambda: not ring.pinned)
 
 
+async def test_a_watched_slot_that_has_moved_is_no_second_slot(ring: Ring, member: Member) -> None:
+    assert await member.ask(f"WATCH {A}") == OK
+    ring.nodes[0].on("INCR", A, raw=ring.moved(A, ring.nodes[1])).on("WATCH", A, raw=ring.moved(A, ring.nodes[1]))
+    ring.tell(ring.nodes[1], ring.nodes[1], ring.nodes[2])
+    other = await ring.guest()
+    assert await other.ask(f"INCR {A}") == b":1\r\n"
+    moving = b"-TRYAGAIN the slot of this transaction is moving to another node; begin it again\r\n"
+    assert await member.ask(f"WATCH {A}", "MULTI", f"INCR {A}") == moving + OK + moving
+    assert await member.ask("DISCARD", f"WATCH {A}", "MULTI", f"INCR {A}", "EXEC") == OK * 3 + QUEUED + (
+        b"*1\r\n:2\r\n"
+    )
+
+
 async def test_one_that_is_lost_with_its_node_is_told_of_at_its_end(ring: Ring, member: Member) -> None:
     assert await member.ask("MULTI", f"INCR {A}") == OK + QUEUED
     ring.nodes[0].reset()
