@@ -48,23 +48,26 @@ class RedisListenerOptions(Model):
     @classmethod
     def _names_categories(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         """Which commands there are the server tells, modules included; the categories are settled."""
-        for word in value:
-            if not _WORD.fullmatch(word):
-                meant = "|".join(word.lstrip("+-~& ").split(maxsplit=1))
-                hint = f"; did you mean {meant}?" if _WORD.fullmatch(meant) else ""
-                raise ValueError(f"{word!r} can be no command or category{hint}")
-        if faults := Policy(value).unknown_categories():
+        faults = [_no_word(word) for word in value if not _WORD.fullmatch(word)]
+        faults += Policy([word for word in value if _WORD.fullmatch(word)]).unknown_categories()
+        if faults:
             raise ValueError("; ".join(faults))
         return value
 
     @field_validator("keys")
     @classmethod
     def _begins_so(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for prefix in value:
-            if prefix.endswith("*"):
-                meant = prefix.rstrip("*")
-                raise ValueError(f"{prefix!r} is a pattern, and no prefix; did you mean {meant!r}?")
+        patterns = [prefix for prefix in value if prefix.endswith("*")]
+        faults = [f"{one!r} is a pattern, and no prefix; did you mean {one.rstrip('*')!r}?" for one in patterns]
+        if faults:
+            raise ValueError("; ".join(faults))
         return value
+
+
+def _no_word(word: str) -> str:
+    meant = "|".join(word.lstrip("+-~& ").split(maxsplit=1))
+    hint = f"; did you mean {meant}?" if _WORD.fullmatch(meant) else ""
+    return f"{word!r} can be no command or category{hint}"
 
 
 class RedisUpstreamOptions(Model):
@@ -115,21 +118,18 @@ class RedisUpstreamOptions(Model):
     """How long such an answer may take. A server that runs a long script or command answers nobody meanwhile."""
 
     @model_validator(mode="after")
-    def _retries_where_shared(self) -> Self:
+    def _fits_together(self) -> Self:
+        faults = []
         if self.retry_reads and self.mode == "dedicated":
-            raise ValueError(
+            faults.append(
                 "retry_reads is for mode multiplex: a client with a connection of its own is told, and asks again"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _suits_a_cluster(self) -> Self:
-        if not self.cluster:
-            return self
-        if self.mode == "dedicated":
-            raise ValueError("with cluster, mode is multiplex: a client's commands go to many servers")
-        if self.database not in {None, 0}:
-            raise ValueError("with cluster, leave database out: a cluster has number 0 and no other")
-        if self.read_from not in {None, "primary"}:
-            raise ValueError("with cluster, read_from is primary: replicas of a cluster are not read from yet")
+        if self.cluster and self.mode == "dedicated":
+            faults.append("with cluster, mode is multiplex: a client's commands go to many servers")
+        if self.cluster and self.database not in {None, 0}:
+            faults.append("with cluster, leave database out: a cluster has number 0 and no other")
+        if self.cluster and self.read_from not in {None, "primary"}:
+            faults.append("with cluster, read_from is primary: replicas of a cluster are not read from yet")
+        if faults:
+            raise ValueError("; ".join(faults))
         return self

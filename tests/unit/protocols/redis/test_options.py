@@ -58,6 +58,14 @@ def test_what_cannot_be_meant_at_an_upstream_is_refused(settings: dict[str, Any]
         RedisUpstreamOptions.model_validate(settings)
 
 
+def test_all_that_does_not_fit_together_is_told_at_once() -> None:
+    settings = {"cluster": True, "mode": "dedicated", "database": 2, "read_from": "replica", "retry_reads": True}
+    with pytest.raises(ValidationError) as caught:
+        RedisUpstreamOptions.model_validate(settings)
+    for word in ("retry_reads is", "mode is", "leave database out", "read_from is"):
+        assert word in str(caught.value)
+
+
 def test_a_cluster_may_have_what_it_can_have() -> None:
     options = RedisUpstreamOptions.model_validate({"cluster": True, "database": 0, "read_from": "primary"})
     assert (options.cluster, options.cluster_refresh) == (True, 30.0)
@@ -84,6 +92,8 @@ def test_a_category_that_there_is_not_is_refused_with_the_nearest(field: str) ->
         ({"deny": "-KEYS"}, r"'-KEYS' can be no command or category; did you mean KEYS\?"),
         ({"deny": "*"}, r"'\*' can be no command or category \["),
         ({"allow": "+@read"}, r"did you mean @read\?"),
+        ({"deny": ["-KEYS", "a b c", "@dangeros"]}, r"KEYS\?; 'a b c' can .*category; there is no category @dangeros"),
+        ({"keys": ["app:*", "x:*"]}, r"mean 'app:'\?; 'x:\*' is a pattern"),
         ({"keys": "app:*"}, r"'app:\*' is a pattern, and no prefix; did you mean 'app:'\?"),
     ],
 )
