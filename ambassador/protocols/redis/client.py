@@ -72,11 +72,6 @@ class Conversation(Seat, Link):
         return self.sent
 
     @property
-    def read(self) -> int:
-        """How many bytes it has been sent that are not waiting here any more."""
-        return self.sent - self.stream.unsent
-
-    @property
     def in_transaction(self) -> bool:
         return self.state.multi
 
@@ -394,5 +389,12 @@ class Conversation(Seat, Link):
             return
         if self._ended:
             self._gone()
-        elif self.leaving is not None and not self.state.in_multi:
-            self.finish(End(self.leaving, None, "self"))
+        else:
+            self.leaves()
+
+    def leaves(self) -> bool:
+        """Whether it ends now that it is owed nothing, as it has been told to."""
+        if self.leaving is None or self.state.in_multi:
+            return False
+        self.finish(End(self.leaving, None, "self"))
+        return True

@@ -114,7 +114,7 @@ class SharedLine(ServerLine):
         """`client` does not read: take nothing more from the server until it does, or others need that."""
         if self.gone or not any(run.client is client for run in self._runs()):
             return
-        self.slow[client] = client.read
+        self.slow[client] = _taken(client)
         self.stream.pause_reading()
         self._look_in(MOMENT)
 
@@ -158,8 +158,8 @@ class SharedLine(ServerLine):
 
     def _lose_patience(self, passed: float) -> None:
         """Cut those who have not read fast enough for too long."""
-        lazy = [client for client, before in self.slow.items() if client.read - before < BRISK * passed]
-        self.slow = {client: client.read for client in self.slow}
+        lazy = [client for client, before in self.slow.items() if _taken(client) - before < BRISK * passed]
+        self.slow = {client: _taken(client) for client in self.slow}
         if lazy:
             self._patience -= passed
         if self._patience <= 0:
@@ -193,6 +193,11 @@ def resume(run: Run, line: SharedLine) -> None:
         cast("Conversation", run.client).line = line
         line.append(run)
         line.to.take(data)
+
+
+def _taken(client: Conversation) -> int:
+    """How many bytes a client has been sent that are not waiting here any more."""
+    return client.sent - client.stream.unsent
 
 
 def _is_harmless(run: Run) -> bool:

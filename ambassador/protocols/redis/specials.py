@@ -73,6 +73,8 @@ def judge_now(client: Conversation, data: bytes) -> bool:
 async def serve(client: Conversation, code: int, data: bytes) -> None:
     """A job: answer a request, or have it answered."""
     await client.settled()
+    if client.leaves():
+        return
     try:
         words = parse_inline(data) if code == Code.INLINE else parse_request(data)
     except ClientError as failure:
@@ -91,14 +93,7 @@ async def serve(client: Conversation, code: int, data: bytes) -> None:
 
 async def _serve(client: Conversation, code: int, words: Words) -> None:
     name = words[0].upper()
-    if name == b"QUIT":
-        quit_(client)
-        return
-    if name in accept.FORGED:
-        client.fail(accept.misled())
-        return
-    if client.principal is None and name not in ALWAYS_HEARD:
-        client.reply(error(accept.NO_PROOF))
+    if turned_away(client, name):
         return
     if name == b"AUTH":  # needs no server
         await auth(client, words)
@@ -117,6 +112,19 @@ async def _serve(client: Conversation, code: int, words: Words) -> None:
             await handler(client, code, words)
         else:
             await client.ask_server(code, request(*words))
+
+
+def turned_away(client: Conversation, name: bytes) -> bool:
+    """Whether a request has been dealt with already: it ends the conversation, or needs a proof first."""
+    if name == b"QUIT":
+        quit_(client)
+    elif name in accept.FORGED:
+        client.fail(accept.misled())
+    elif client.principal is None and name not in ALWAYS_HEARD:
+        client.reply(error(accept.NO_PROOF))
+    else:
+        return False
+    return True
 
 
 async def renamed(client: Seat, code: int, words: Words) -> str | None:
@@ -142,6 +150,8 @@ def refuse(client: Conversation, text: str, *, kind: int = Kind.OTHER, denied: b
 async def pin_large(client: Conversation) -> None:
     """A job: a request too large to be held goes on as it comes."""
     await client.settled()
+    if client.leaves():
+        return
     try:
         await client.take_pin(Pin.LARGE)
     except (UpstreamError, CredentialError) as trouble:

@@ -110,7 +110,8 @@ class ClusterClient(Ordered):
                 self.say(kind_of(code), error(refusal), denied=True)
                 return True
         if code >= PLAIN:
-            return code == Code.MULTI and len(words) == 1 and self.pin is None and self._begin()
+            begins = code == Code.MULTI and len(words) == 1 and self.pin is None and self.leaving is None
+            return begins and self._begin()
         return name != serve.SCAN and self._pass_plain(name, code, words, data)
 
     def _pass_plain(self, name: bytes, code: int, words: list[bytes], data: bytes) -> bool:

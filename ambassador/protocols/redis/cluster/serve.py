@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from ambassador.errors import ClientError, CredentialError, Reason, UpstreamError
-from ambassador.protocols.redis import accept, clients, specials
+from ambassador.protocols.redis import clients, specials
 from ambassador.protocols.redis.cluster import answers, subscriptions, transactions
 from ambassador.protocols.redis.cluster.asked import Joined
 from ambassador.protocols.redis.cluster.routes import ANY, HOME, Target
@@ -39,6 +39,8 @@ Words = list[bytes]
 async def serve(client: ClusterClient, words: Words) -> None:
     """A job: answer a request, or have it answered."""
     await client.settled()
+    if client.leaves():
+        return
     client.free_pin()
     with clients.one_request(client):
         try:
@@ -51,11 +53,7 @@ async def serve(client: ClusterClient, words: Words) -> None:
 
 async def _serve(client: ClusterClient, words: Words) -> None:
     name = words[0].upper()
-    if name == b"QUIT":
-        specials.quit_(client)
-        return
-    if client.principal is None and name not in specials.ALWAYS_HEARD:
-        client.reply(error(accept.NO_PROOF))
+    if specials.turned_away(client, name):
         return
     state = client.state
     if name == b"AUTH" and not state.multi:  # needs no node

@@ -590,9 +590,11 @@ async def test_a_leaving_client_begins_no_transaction_that_would_hold_it(table: 
     await until("the server to hear of it", lambda: fake.asked("GET") == 1)
     guest.talk.leave(Reason.DRAINED)
     guest.say("MULTI", "PING")
+    await until("it to wait", lambda: guest.talk.halted)
     fake.release()
     assert await guest.hear() == NULL
-    await guest.end()
+    assert (await guest.end()).reason is Reason.DRAINED
+    assert fake.asked("MULTI") == 1
 
 
 # ---- what the session sees

@@ -82,6 +82,25 @@ async def test_quit_is_answered_behind_everything(ring: Ring, member: Member) ->
     assert await member.rest_until_end() == b"+OK\r\n$1\r\n1\r\n+OK\r\n"
 
 
+async def test_a_browser_that_was_misled_is_obeyed_in_nothing(ring: Ring, member: Member) -> None:
+    member.send(f"POST / HTTP/1.1\r\nHost: x\r\n\r\nSET {A} 1\r\n".encode())
+    assert await member.rest_until_end() == b"-ERR Protocol error: no HTTP here\r\n"
+    assert (await member.end()).reason is Reason.BAD_MESSAGE
+    assert not any(node.asked("SET") for node in ring.nodes)
+
+
+async def test_one_that_leaves_begins_no_transaction(ring: Ring, member: Member) -> None:
+    ring.nodes[0].on("GET", A, act="wait")
+    member.say(f"GET {A}")
+    await until("the node to hear of it", lambda: ring.nodes[0].asked("GET") == 1)
+    member.talk.leave(Reason.DRAINED)
+    member.say("MULTI")
+    await until("it to wait", lambda: member.talk.halted)
+    ring.nodes[0].release()
+    assert await member.hear() == b"$-1\r\n"
+    assert (await member.end()).reason is Reason.DRAINED
+
+
 async def test_rules_of_keys_hold_within_a_transaction_too(ring: Ring) -> None:
     ring.allow(keys=[A])
     member = await ring.guest()

@@ -107,6 +107,7 @@ async def test_who_waits_at_one_node_is_told_and_the_others_go_on(secured: Ring)
     member.say(f"SET {A} 1", f"SET {B} 1")
     await until("both to be asked", lambda: all(node.asked("SET") for node in secured.nodes[:2]))
     await replace(secured, left=1)
+    await until("both to have another", lambda: secured.store.in_use(CREDENTIAL, 2) >= 2)
     secured.store.ending(CREDENTIAL, 1, final=False)
     assert await other.ask(f"SET {A} 2", f"SET {C} 2") == b"+OK\r\n" * 2
     assert users(secured) == 1
