@@ -30,6 +30,8 @@ LOOPS: Mapping[str, LoopFactory] = {"uvloop": uvloop.new_event_loop, "asyncio": 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, LoopFactory]:
     """Every async test runs on our loop and on the standard library's; with `AMBASSADOR_LOOP` on the one it names."""
     one = os.environ.get("AMBASSADOR_LOOP")
+    if one is None and item.get_closest_marker("one_loop") is not None:
+        one = "uvloop"
     return LOOPS if one is None else {one: LOOPS[one]}
 
 

@@ -156,6 +156,7 @@ def clock() -> ManualClock:
     return ManualClock()
 
 
+@pytest.mark.one_loop
 @pytest.mark.parametrize("side", ["before", "after", "both"])
 @pytest.mark.parametrize("seconds", [3.5, 5.0])
 async def test_no_login_fails_whenever_answers_begin_to_take_long(side: str, seconds: float) -> None:
