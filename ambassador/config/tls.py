@@ -107,7 +107,8 @@ class ServerTls(Model):
 
     mode: Literal["require", "allow"] = "require"
     """`require` turns away clients that do not speak TLS. `allow` lets them in without it, where anyone between may
-    read along: for the time of a migration."""
+    read along: for the time of a migration. Before redis the first byte tells which a client speaks, and must come
+    within `limits.login_timeout`; before tcp nothing does."""
 
     min_version: TlsVersion = "1.2"
     """Oldest TLS version accepted."""
