@@ -23,10 +23,9 @@ demo: ## real PostgreSQL and Valkey, an ambassador before them, queries without 
 	$(ready) demo
 	@exec .venv/bin/ambassador demo $(ARGS)
 
-# Three runs share the work of `test`: what looks only at itself is shared out to processes, one more than there are
-# processors, for much of it waits; what weighs the whole daemon under load has the machine to itself; and what is
-# compiled must do the same where there was no compiler. A run that fails does not hide the next. With ARGS there is
-# one run, of what they name.
+# Three runs share the work of `test`: what looks only at itself is shared out to two processes; what weighs the whole
+# daemon under load has the machine to itself; and what is compiled must do the same where there was no compiler. A run
+# that fails does not hide the next. With ARGS there is one run, of what they name.
 test: ## every test
 	$(ready) test
 ifeq ($(strip $(ARGS)),)
@@ -39,7 +38,7 @@ pure: ## the tests of what is compiled, on its sources alone
 	$(ready) test
 	@$(pure)
 
-apart = .venv/bin/python -m pytest -n $(shell expr $$(nproc) + 1) -m "not alone"
+apart = .venv/bin/python -m pytest -n 2 -m "not alone"
 # The daemon that it weighs is a process of its own, of which measuring coverage would see nothing.
 whole = .venv/bin/python -m pytest tests/e2e -m alone --no-cov
 # What is not compiled is the same on either loop as in the runs before.

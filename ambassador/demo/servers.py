@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -37,15 +39,26 @@ class Certificates:
     client_ca: Path | None = None
 
 
+PORTS = range(10_000, 32_768)
+"""Below those that Linux lends to clients (ip_local_port_range, ip(7))."""
+
 _given: deque[int] = deque(maxlen=1000)
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A TCP port that was free a moment ago, and that nobody in this process was given lately."""
+    """A TCP port that was free a moment ago, and that nobody in this process was given lately.
+
+    It is none of those that the kernel lends to clients, one of whom might be there before whoever asked for it.
+    """
     while True:
+        port = PORTS.start + secrets.randbelow(len(PORTS))
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-            probe.bind((host, 0))
-            port = int(probe.getsockname()[1])
+            try:
+                probe.bind((host, port))
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+                continue
         if port not in _given:
             _given.append(port)
             return port

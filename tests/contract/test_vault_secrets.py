@@ -110,10 +110,11 @@ async def test_a_daemon_s_whole_life_tells_no_secret(
         assert "*" not in house.status()["vaults"][0]["login"]
         store.put("app", {"username": "app", "password": canary("another")})
         metrics = house.daemon.metrics
+        await until("it to be refused", lambda: metrics.credential("secret").refreshes["refused"] > 0)
+        store.delete("app")  # now, for what is refused is looked at ever more rarely
+        await until("trouble", lambda: metrics.credential("secret").refreshes["source_failed"] > 0)
         await until("a lease to be replaced", lambda: metrics.credential("user").leases["issued"] > 1, 15.0)
         await until("the token to be renewed", lambda: metrics.vault("main").requests["renew_token", "ok"] > 0)
-        store.delete("app")
-        await until("trouble", lambda: metrics.credential("secret").refreshes["source_failed"] > 0)
         openbao.secrets_told()
         assert len(MINTED) > 8
         house.look()
