@@ -54,14 +54,6 @@ class RedisListenerOptions(Model):
             raise ValueError("; ".join(faults))
         return value
 
-    @field_validator("allow", "keys")
-    @classmethod
-    def _names_something(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        """Who writes an empty list means nothing, and would let in everything."""
-        if not value:
-            raise ValueError("an empty list would allow everything: leave it out for that, or say what is allowed")
-        return value
-
     @field_validator("keys")
     @classmethod
     def _begins_so(cls, value: tuple[str, ...]) -> tuple[str, ...]:
