@@ -33,6 +33,21 @@ async def slow(table: Table, fake: FakeRedis, monkeypatch: pytest.MonkeyPatch) -
     return guest
 
 
+def line_of(guest: Guest) -> SharedLine:
+    """Where it shares a connection."""
+    line = guest.talk.line
+    assert isinstance(line, SharedLine)
+    return line
+
+
+async def behind(table: Table, slow: Guest, patience: float) -> Guest:
+    """Another client, who has asked for what is not asked twice, and must wait as long as `patience` lasts."""
+    line_of(slow)._patience = patience
+    other = await table.guest()
+    other.say("SET a 1")
+    return other
+
+
 async def test_a_new_one_is_shared_and_goes_when_it_owes_nothing(table: Table, fake: FakeRedis) -> None:
     line = await table.hub.shared((2, 0))
     assert (table.count(State.SHARED), line.open, line.remembers) == (1, True, True)
@@ -48,8 +63,7 @@ async def test_whoever_is_behind_a_slow_client_is_moved_and_answered(
     other.say("GET a", "GET b")
     third.say("GET c")
     await until("both to have asked", lambda: table.hub.owed >= 4)
-    line = slow.talk.line
-    assert isinstance(line, SharedLine)
+    line = line_of(slow)
     # The first connection is stuck at the slow client's answer, as if it were too long to be sent.
     assert await other.hear() + await other.hear() + await third.hear() == NULL * 3
     assert fake.accepted == 2
@@ -94,8 +108,7 @@ async def test_a_slow_client_that_holds_up_nobody_is_left_alone(
 ) -> None:
     monkeypatch.setattr(shared, "PATIENCE", 0.01)
     await until("another connection to be there", lambda: fake.accepted == 2)
-    line = slow.talk.line
-    assert isinstance(line, SharedLine)
+    line = line_of(slow)
     await until("its time to be over", lambda: line._timer is None)
     assert not slow.ended.done()
     slow.talk.resume()
@@ -108,11 +121,7 @@ async def test_a_slow_client_is_cut_for_what_others_wait_in_all(
 ) -> None:
     monkeypatch.setattr(shared, "ROOM", 0)
     monkeypatch.setattr(shared, "PATIENCE", 0.1)
-    line = slow.talk.line
-    assert isinstance(line, SharedLine)
-    line._patience = 0.1
-    other = await table.guest()
-    other.say("SET a 1")
+    other = await behind(table, slow, 0.1)
     while not slow.ended.done():
         await asyncio.sleep(0.002)  # it reads on for a moment again and again
         slow.talk.resume()
@@ -127,11 +136,7 @@ async def test_one_that_reads_fast_is_not_cut_however_much_it_has_asked_for(
 ) -> None:
     monkeypatch.setattr(shared, "ROOM", 0)
     monkeypatch.setattr(shared, "BRISK", 0)
-    line = slow.talk.line
-    assert isinstance(line, SharedLine)
-    line._patience = 0.01
-    other = await table.guest()
-    other.say("SET a 1")
+    other = await behind(table, slow, 0.01)
     await asyncio.sleep(0.1)
     assert not slow.ended.done()
     slow.talk.resume()
